@@ -1,0 +1,56 @@
+//! What the daemons of two nodes say to each other about modules.
+use super::engine::EngineMode;
+use super::ids::{BootId, ModuleName, NodeName};
+use super::lineage::Side;
+use super::role::State;
+use serde::{Deserialize, Serialize};
+
+/// Short form of an engine's mode for heartbeats and decisions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineSummary {
+    pub mode: EngineMode,
+    pub link_up: bool,
+    pub side: Side,
+}
+
+/// What a node tells its peer about one module: on every change, reliably, and again whenever a
+/// connection is made. Heartbeats carry only the node's boot and a counter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleReport {
+    pub node: NodeName,
+    pub boot: BootId,
+    pub module: ModuleName,
+    pub state: State,
+    /// Counts the reports of one daemon life; an older one that arrives late is dropped.
+    pub report: u64,
+    /// `None`: the module replicates nothing.
+    pub engine: Option<EngineSummary>,
+    /// Digest of the active configuration, hexadecimal blake3.
+    pub config_digest: String,
+    /// Why the module is in this state, one sentence for people.
+    pub reason: String,
+}
+
+/// A message between daemons; each is answered by one [`PeerReply`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "message")]
+pub enum PeerMessage {
+    Report(Box<ModuleReport>),
+    /// The sender gave its primary role up (address gone, application stopped, frozen or dead)
+    /// or leaves as secondary. `outdated`: it has durably recorded that it may not lead.
+    Leave { module: ModuleName, outdated: bool, reason: String },
+    /// Record durably that your copy is outdated (rule A2). Answered `Done` once it is on disk.
+    Outdate { module: ModuleName, generation: u64, reason: String },
+    /// Planned move: the sender has flushed, stopped its application and released its
+    /// directories; take the primary role.
+    TakeOver { module: ModuleName, reason: String },
+    /// Ask the primary to begin a swap.
+    Swap { module: ModuleName },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "reply")]
+pub enum PeerReply {
+    Done,
+    Refused { reason: String },
+}
