@@ -1,1 +1,16 @@
-//! (see the map in lib.rs)
+//! The door: XML and archives come in, checked types go out.
+//!
+//! `cluster.xml` says which nodes exist, `userconfig.xml` what a module is. Everything is checked
+//! here once, with file, line and column, and never again later. Nothing here opens a socket.
+pub mod archive;
+pub mod cluster;
+pub mod mistake;
+pub mod paths;
+pub mod store;
+pub mod userconfig;
+
+pub use cluster::ClusterConfig;
+pub use mistake::{Mistake, Mistakes, Note};
+pub use paths::Paths;
+pub use store::ModuleStore;
+pub use userconfig::UserConfig;

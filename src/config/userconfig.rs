@@ -1,0 +1,289 @@
+//! `userconfig.xml`: what a module is, as checked values with defaults applied.
+//!
+//! Plain fields to read. What is understood but not acted on yet stands in `notes`.
+use super::mistake::{Mistakes, Note};
+use crate::model::{Level, NodeName};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct UserConfig {
+    pub mode: Mode,
+    pub boot: Boot,
+    pub boot_delay: Duration,
+    /// `false`: a secondary never promotes by itself.
+    pub failover: bool,
+    pub defaultprim: DefaultPrim,
+    /// Error-driven actions allowed within `loop_interval`; the next one stops the module.
+    pub maxloop: u32,
+    /// Zero: no counting.
+    pub loop_interval: Duration,
+    pub automatic_reboot: bool,
+    /// What two nodes do without a witness when they do not see each other.
+    pub quorum: Quorum,
+    /// `service start="checked"`: a failing start script stops the start.
+    pub start_checked: bool,
+    pub heart: Heart,
+    /// At least one for a mirror module.
+    pub heartbeats: Vec<Heartbeat>,
+    /// `vip tcpreset=`.
+    pub tcp_reset: bool,
+    pub vips: Vec<VirtualAddress>,
+    pub rfs: Option<Rfs>,
+    pub errd: Option<Errd>,
+    pub checkers: Vec<Checker>,
+    pub failover_rules: Vec<FailoverRules>,
+    /// `None`: no `<user>` element, no script runs.
+    pub user: Option<UserBlock>,
+    /// Exported to every script, macros expanded.
+    pub vars: Vec<(String, String)>,
+    pub virtual_hosts: Vec<VirtualHost>,
+    /// Macros as defined, in order, values expanded.
+    pub macros: Vec<(String, String)>,
+    /// Parsed and not acted on yet, obsolete, or to be filled in.
+    pub notes: Vec<Note>,
+    /// What must be filled in before a start, one sentence each.
+    pub blanks: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Mirror,
+    Farm,
+    Light,
+}
+
+/// When the module starts at boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boot {
+    On,
+    Off,
+    /// If it ran before.
+    Auto,
+    /// As the `boot` command said.
+    Ignore,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DefaultPrim {
+    /// Whoever runs ALONE stays primary.
+    Alone,
+    /// The node that was PRIM before its last stop gets it back.
+    LastPrim,
+    /// Roles are swapped to this node once it is in sync.
+    Node(NodeName),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quorum {
+    BothAlone,
+    Preferred,
+    Fence,
+    Manual,
+    Ping,
+}
+
+/// `<heart>`: defaults of all heartbeats.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heart {
+    pub port: Option<u16>,
+    pub pulse: Duration,
+    /// Silence on every lan for this long: the peer is dead.
+    pub timeout: Duration,
+    pub permanent_arp: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Name of a lan in `cluster.xml`.
+    pub lan: String,
+    /// Resource `heartbeat.<ident>`.
+    pub ident: String,
+    /// This lan carries the replication flow. Exactly one heartbeat has it.
+    pub flow: bool,
+    pub pulse: Duration,
+    pub timeout: Duration,
+    /// Old form: `<server addr=>`, in the order of the file.
+    pub servers: Vec<IpAddr>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualAddress {
+    pub addr: IpAddr,
+    /// `None`: found by subnet.
+    pub interface: Option<String>,
+    /// `None`: as the interface's own network.
+    pub prefix: Option<u8>,
+    /// The address becomes the source of outgoing connections.
+    pub one_side: bool,
+    /// Says again and again who has the address: period and total time.
+    pub arpreroute: Option<ArpReroute>,
+    /// Watch that the address is there (`virtual_addr check=`).
+    pub check: bool,
+    /// Watch the interface's link (`interface check=`).
+    pub check_interface: bool,
+    /// Count connections.
+    pub connections: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArpReroute {
+    pub interval: Duration,
+    pub elapse: Duration,
+}
+
+/// `<rfs>`: what is mirrored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rfs {
+    /// In the order of the file, which is their number on the wire.
+    pub dirs: Vec<Dir>,
+    pub level: Level,
+    /// `<flow name=>`: lan of the replication; also said by `Heartbeat::flow`.
+    pub flow: Option<String>,
+    /// `reiallowedbw`, in bytes a second.
+    pub return_bytes_per_second: Option<u64>,
+    /// `nbrei`: parallel streams of the return.
+    pub return_streams: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dir {
+    /// Absolute and normalised.
+    pub path: PathBuf,
+    /// Own level; `None`: that of the module.
+    pub level: Option<Level>,
+    pub read_only: bool,
+    pub not_replicated: Vec<NotReplicated>,
+    /// Absolute; must exist before replication starts.
+    pub tocheck: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotReplicated {
+    /// Relative to the directory.
+    Path(PathBuf),
+    /// POSIX extended expression on entry names; `only`: replicate nothing but matches.
+    Pattern { pattern: String, only: bool },
+}
+
+impl Rfs {
+    /// Everything that must exist before replication starts, absolute.
+    pub fn tocheck(&self) -> impl Iterator<Item = &Path> {
+        self.dirs.iter().flat_map(|dir| dir.tocheck.iter().map(PathBuf::as_path))
+    }
+}
+
+/// `<user>`: scripts run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserBlock {
+    /// Limit of a graceful stop script.
+    pub nice_stop: Duration,
+    /// Limit of a `force` stop script.
+    pub force_stop: Duration,
+    /// `logging="userlog"`: output goes to files of its own.
+    pub logging: bool,
+    /// Cap of script output, KiB.
+    pub log_kb: u64,
+}
+
+/// When a watch is active.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum When {
+    Prim,
+    Second,
+    Both,
+    Pre,
+    Sec,
+    /// Switched by hand: `errd enable CLASS`.
+    Named(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ErrorAction {
+    Restart,
+    StopStart,
+    Stop,
+    Wait,
+    Swap,
+    Nothing,
+    /// A program in the module's `bin`.
+    Program(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Errd {
+    pub poll: Duration,
+    pub procs: Vec<Proc>,
+}
+
+/// A process or service that must run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proc {
+    pub name: String,
+    pub service: bool,
+    pub name_pattern: Option<String>,
+    pub argument_pattern: Option<String>,
+    pub at_least: u32,
+    /// `None`: no upper limit.
+    pub at_most: Option<u32>,
+    pub action: ErrorAction,
+    pub class: When,
+    pub start_after: u32,
+    pub restart_services: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checker {
+    pub ident: String,
+    pub when: When,
+    pub action: ErrorAction,
+    pub kind: CheckerKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckerKind {
+    Tcp { addr: String, port: u16, interval: Duration, timeout: Duration },
+    Ping { addr: String, interval: Duration, timeout: Duration },
+    Interface { local_addr: String },
+    Address { addr: String, interval: Duration },
+    Custom { exec: String, arg: String },
+    Module { name: String, addr: Option<String>, port: u16, interval: Duration, timeout: Duration },
+    SplitBrain { exec: String, arg: String },
+}
+
+/// `<failover>`: rules in the old language are kept as text, Lua too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailoverRules {
+    pub extends: bool,
+    pub period: Duration,
+    pub handle_time: Duration,
+    pub lua: bool,
+    pub text: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualHost {
+    pub name: String,
+    pub env_file: String,
+    pub when: When,
+}
+
+impl UserConfig {
+    /// Reads and checks the file for this node. All mistakes at once.
+    pub fn load(path: &Path) -> Result<UserConfig, Mistakes> {
+        Err(Mistakes::whole_file(path, "a parser", "none yet".into(), ""))
+    }
+
+    /// Why this module cannot be started here, as one sentence (farm and light modules, values
+    /// still to be filled in).
+    pub fn startable(&self) -> Result<(), String> {
+        match self.mode {
+            Mode::Mirror => self.blanks.first().map_or(Ok(()), |blank| Err(blank.clone())),
+            Mode::Farm | Mode::Light => Err(format!(
+                "a {} module is understood and checked, but only mirror modules are started",
+                if self.mode == Mode::Farm { "farm" } else { "light" }
+            )),
+        }
+    }
+}
