@@ -24,8 +24,11 @@ pub mod apply;
 pub mod capture;
 pub mod config;
 pub mod link;
+pub mod logbook;
 pub mod trust;
 pub mod watch;
+
+pub mod api;
 
 pub mod engine;
 pub mod node;

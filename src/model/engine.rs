@@ -121,37 +121,70 @@ pub enum EngineCommand {
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum EngineEvent {
     /// First line of every connection.
-    Hello { version: String, pid: u32, boot: BootId, mode: EngineMode, side: Side },
+    Hello {
+        version: String,
+        pid: u32,
+        boot: BootId,
+        mode: EngineMode,
+        side: Side,
+    },
     Leading,
     Following,
-    Alone { generation: u64 },
+    Alone {
+        generation: u64,
+    },
     Outdated,
     Flushed,
     Released,
     /// A command was not carried out; nothing changed. One sentence: what, where, why, what next.
-    Refused { command: String, reason: String },
+    Refused {
+        command: String,
+        reason: String,
+    },
     /// Primary: a peer connected and was compared.
-    Handshake { peer: NodeName, verdict: Verdict },
+    Handshake {
+        peer: NodeName,
+        verdict: Verdict,
+    },
     /// Primary: the peer is in sync (after its syncfs, rule A3).
-    PeerReady { peer: NodeName },
+    PeerReady {
+        peer: NodeName,
+    },
     /// Primary: the in-sync secondary stopped answering; operations are held. `left`: it said
     /// good-bye and has recorded that it is outdated.
-    PeerLost { peer: NodeName, left: bool, reason: String },
+    PeerLost {
+        peer: NodeName,
+        left: bool,
+        reason: String,
+    },
     /// Primary: a secondary that was not in sync is gone; nothing is held.
-    PeerGone { peer: NodeName, reason: String },
+    PeerGone {
+        peer: NodeName,
+        reason: String,
+    },
     /// Secondary: in sync, may take over.
     Ready,
     /// Secondary: the link to the primary is down; not Ready.
-    PrimaryLost { reason: String },
+    PrimaryLost {
+        reason: String,
+    },
     /// Secondary: the return needs a person (fork, unrelated copies); nothing was changed.
-    NeedsDecision { verdict: Verdict, text: String },
+    NeedsDecision {
+        verdict: Verdict,
+        text: String,
+    },
     /// How the return goes, on both nodes, about once a second.
     Return(Progress),
     /// The own disk failed: the daemon must resign the role.
-    Fault { reason: String },
+    Fault {
+        reason: String,
+    },
     Status(Box<EngineStatus>),
     /// Something people should read in the module's log.
-    Log { level: char, text: String },
+    Log {
+        level: char,
+        text: String,
+    },
 }
 
 /// Return of a node, in objects and bytes.

@@ -38,14 +38,27 @@ pub enum PeerMessage {
     Report(Box<ModuleReport>),
     /// The sender gave its primary role up (address gone, application stopped, frozen or dead)
     /// or leaves as secondary. `outdated`: it has durably recorded that it may not lead.
-    Leave { module: ModuleName, outdated: bool, reason: String },
+    Leave {
+        module: ModuleName,
+        outdated: bool,
+        reason: String,
+    },
     /// Record durably that your copy is outdated (rule A2). Answered `Done` once it is on disk.
-    Outdate { module: ModuleName, generation: u64, reason: String },
+    Outdate {
+        module: ModuleName,
+        generation: u64,
+        reason: String,
+    },
     /// Planned move: the sender has flushed, stopped its application and released its
     /// directories; take the primary role.
-    TakeOver { module: ModuleName, reason: String },
+    TakeOver {
+        module: ModuleName,
+        reason: String,
+    },
     /// Ask the primary to begin a swap.
-    Swap { module: ModuleName },
+    Swap {
+        module: ModuleName,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,89 @@
+//! The caller's side of the socket: blocking, because a command asks one thing and waits.
+use super::LINE_BYTES_MAX;
+use super::request::Request;
+use super::response::Reply;
+use crate::config::paths::Paths;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No daemon listens there.
+    #[error("lockstep daemon not running: nothing answers on {}", .0.display())]
+    NotRunning(PathBuf),
+    /// The socket is not for this user.
+    #[error("{} may only be used by root", .0.display())]
+    NotAuthorised(PathBuf),
+    /// The daemon went away before the last line.
+    #[error("the daemon closed the connection before it had answered")]
+    Cut,
+    #[error("the daemon's answer cannot be read: {0}")]
+    Unreadable(#[from] serde_json::Error),
+    #[error("talk to the daemon: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A connection to the daemon; several requests may follow each other on it.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects to the socket of `Paths::daemon_socket`.
+    pub fn connect(socket: &Path) -> Result<Client, ClientError> {
+        match UnixStream::connect(socket) {
+            Ok(stream) => Ok(Client { stream: BufReader::new(stream) }),
+            Err(error) => Err(match error.kind() {
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
+                    ClientError::NotRunning(socket.to_owned())
+                }
+                std::io::ErrorKind::PermissionDenied => {
+                    ClientError::NotAuthorised(socket.to_owned())
+                }
+                _ => ClientError::Io(error),
+            }),
+        }
+    }
+
+    /// Limit for each line of an answer; `None` waits for ever.
+    pub fn set_timeout(&mut self, limit: Option<Duration>) -> Result<(), ClientError> {
+        Ok(self.stream.get_ref().set_read_timeout(limit)?)
+    }
+
+    /// Asks, gives every line before the last to `each`, returns the last one.
+    pub fn call_each(
+        &mut self,
+        request: &Request,
+        mut each: impl FnMut(Reply),
+    ) -> Result<Reply, ClientError> {
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        self.stream.get_mut().write_all(&line)?;
+        loop {
+            let mut line = Vec::new();
+            // Answers carry logs and tables, never archives: the same limit fits.
+            let limit = LINE_BYTES_MAX as u64;
+            let read = (&mut self.stream).take(limit).read_until(b'\n', &mut line)?;
+            if read == 0 || line.last() != Some(&b'\n') {
+                return Err(ClientError::Cut);
+            }
+            let reply: Reply = serde_json::from_slice(&line)?;
+            if reply.last {
+                return Ok(reply);
+            }
+            each(reply);
+        }
+    }
+}
+
+/// Connects, asks once, returns all lines; the last one is the last element.
+pub fn call(paths: &Paths, request: &Request) -> Result<Vec<Reply>, ClientError> {
+    let mut replies = Vec::new();
+    let last =
+        Client::connect(&paths.daemon_socket())?.call_each(request, |reply| replies.push(reply))?;
+    replies.push(last);
+    Ok(replies)
+}

@@ -1,0 +1,162 @@
+//! What a node shows of itself: plain values, filled by the daemon, rendered by the command line.
+//! The published JSON of the command line (`src/docs/json.md`) is derived from these and not the
+//! same thing: these may change with [`super::VERSION`].
+use crate::model::{EngineStatus, Level, ModuleName, NodeName, State};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// One module on one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleView {
+    pub node: NodeName,
+    pub module: ModuleName,
+    /// Number of the module in the cluster; gives its ports.
+    pub id: u32,
+    pub state: State,
+    /// When the state was reached, RFC 3339.
+    #[serde(default)]
+    pub since: Option<String>,
+    /// Why it is in this state, one sentence.
+    pub reason: String,
+    /// Counts changes of the right to write, 0 before the first.
+    #[serde(default)]
+    pub epoch: u64,
+    /// What decides when the nodes do not see each other, e.g. `both-alone`.
+    #[serde(default)]
+    pub policy: Option<String>,
+    pub peers: Vec<PeerView>,
+    /// `None`: the module replicates nothing.
+    pub replication: Option<ReplicationView>,
+    /// Addresses that this node holds for the module now.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// Applied configuration, hexadecimal blake3.
+    pub config_digest: String,
+    /// When it was applied, RFC 3339.
+    #[serde(default)]
+    pub config_date: Option<String>,
+    pub settings: SettingsView,
+    #[serde(default)]
+    pub resources: Vec<ResourceView>,
+    /// Error-driven actions counted in the loop interval, and how many are allowed.
+    #[serde(default)]
+    pub loops: u32,
+    #[serde(default)]
+    pub loops_max: u32,
+}
+
+/// What this node knows of the module on another node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerView {
+    pub node: NodeName,
+    /// `None`: nothing heard since the module started, shown as `UNKNOWN`.
+    pub state: Option<State>,
+    /// Heartbeats arrive on at least one lan within the time limit.
+    pub alive: bool,
+    #[serde(default)]
+    pub config_digest: Option<String>,
+    #[serde(default)]
+    pub heartbeats: Vec<HeartbeatView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatView {
+    pub lan: String,
+    pub up: bool,
+    /// Since the last heartbeat, in milliseconds.
+    #[serde(default)]
+    pub age_ms: Option<u64>,
+}
+
+/// The data plane of a module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicationView {
+    pub level: Level,
+    pub dirs: Vec<PathBuf>,
+    /// Process of the engine, if it runs.
+    pub engine_pid: Option<u32>,
+    /// Last thing the engine said; `None` while it does not run.
+    pub status: Option<EngineStatus>,
+    /// May this copy lead: shown as `uptodate` / `not uptodate`.
+    pub up_to_date: bool,
+    /// This node and the peer hold the same acknowledged data.
+    pub in_sync: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsView {
+    pub boot: bool,
+    pub failover: bool,
+    pub errd: bool,
+    pub checker: bool,
+}
+
+impl Default for SettingsView {
+    fn default() -> Self {
+        SettingsView { boot: false, failover: true, errd: true, checker: true }
+    }
+}
+
+/// A resource `class.id` with its value (`up`, `down`, `init`, `unknown` or a text).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceView {
+    pub name: String,
+    pub value: String,
+    #[serde(default)]
+    pub since: Option<String>,
+    #[serde(default)]
+    pub by: Option<String>,
+}
+
+/// One installed module, from files alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleSummary {
+    pub module: ModuleName,
+    pub id: u32,
+    /// `mirror`, `farm`, `light`, or why it cannot be read.
+    pub mode: String,
+    pub configured: bool,
+}
+
+/// Applied against edited configuration of a module on one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigView {
+    /// The module, or `cluster`.
+    pub name: String,
+    pub applied_digest: Option<String>,
+    pub applied_date: Option<String>,
+    pub edited_digest: Option<String>,
+}
+
+/// The cluster as one node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterView {
+    pub me: NodeName,
+    pub nodes: Vec<NodeView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeView {
+    pub node: NodeName,
+    /// `lan address` pairs of `cluster.xml`.
+    pub addresses: Vec<(String, String)>,
+    /// The daemon there answers (always true for the own node).
+    pub reachable: bool,
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Digest of its `cluster.xml`.
+    #[serde(default)]
+    pub config_digest: Option<String>,
+    #[serde(default)]
+    pub modules: Vec<ModuleSummary>,
+}
+
+/// Which program answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LevelView {
+    pub version: String,
+    pub pid: u32,
+    /// Kernel release of the node.
+    #[serde(default)]
+    pub kernel: String,
+}
