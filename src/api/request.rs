@@ -108,9 +108,13 @@ impl UserSetting {
     }
 }
 
-/// What is asked. Commands that act on a module need `Request::module`. The daemon answers as
-/// soon as the action is accepted or refused; waiting for its end is asking [`Command::State`]
-/// again (`api::client` users do that for `--wait`).
+/// What is asked. Commands that act on a module need `Request::module`.
+///
+/// An action is answered as soon as it is accepted or refused; who wants to wait for its end asks
+/// [`Command::State`] again (`--wait` does). So that this cannot mistake the old rest for the new
+/// one, an accepted action is answered after its first step has been decided: the next `State` no
+/// longer shows the state from before. What is so already is answered with a code that begins with
+/// `already-` (see [`super::response::code`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "command")]
 pub enum Command {
@@ -128,6 +132,9 @@ pub enum Command {
         /// Take the copy of this node although it may be stale or half done (`primforce`).
         #[serde(default)]
         force: bool,
+        /// Compare everything when the other node comes back (`prim fullsync`).
+        #[serde(default)]
+        full: bool,
     },
     Second {
         /// Overwrite changes that only this node has.
@@ -183,10 +190,12 @@ pub enum Command {
         #[serde(with = "hex_bytes")]
         package: Vec<u8>,
     },
-    /// Install an archive without configuring it; `replace` as `module install -r`.
+    /// Install an archive (empty: the built-in mirror template) without configuring it;
+    /// `replace` as `module install -r`.
     Install {
+        #[serde(default)]
         id: Option<u32>,
-        #[serde(with = "hex_bytes")]
+        #[serde(default, with = "hex_bytes")]
         archive: Vec<u8>,
         #[serde(default)]
         replace: bool,
@@ -245,8 +254,8 @@ impl Command {
             Stopstart => "stopstart",
             Forcestop => "forcestop",
             Swap => "swap",
-            Prim { force: false } => "prim",
-            Prim { force: true } => "primforce",
+            Prim { force: false, .. } => "prim",
+            Prim { force: true, .. } => "primforce",
             Second { .. } => "second",
             Shutdown => "shutdown",
             State => "state",
@@ -306,7 +315,7 @@ mod tests {
         let module = ModuleName::new("web").ok();
         for command in [
             Command::Start,
-            Command::Prim { force: true },
+            Command::Prim { force: true, full: false },
             Command::Import { package: vec![0, 255, 10, 13, 171] },
             Command::Set { setting: UserSetting::Boot, value: Switch::On },
             Command::Log { count: 300, verbose: false },
@@ -322,7 +331,7 @@ mod tests {
     fn missing_fields_take_their_defaults() {
         let line = r#"{"v":1,"origin":{"user":"root"},"command":"prim","unknown":7}"#;
         let request: Request = serde_json::from_str(line).unwrap();
-        assert_eq!(request.command, Command::Prim { force: false });
+        assert_eq!(request.command, Command::Prim { force: false, full: false });
         assert_eq!(request.nodes, Nodes::Local);
     }
 

@@ -25,6 +25,23 @@ pub enum Exit {
     NoPeer = 6,
 }
 
+/// Names of reasons that programs, the command line among them, act upon. Others may be used too:
+/// lower case, words joined by `-`.
+pub mod code {
+    /// Prefix: what was asked for is so already. `lockstep` exits with 0.
+    pub const ALREADY: &str = "already-";
+    /// `stop` of a stopped module: the old name of the program exits with 1, the new one with 0.
+    pub const ALREADY_STOPPED: &str = "already-stopped";
+    pub const ALREADY_STARTED: &str = "already-started";
+    pub const ALREADY_PRIMARY: &str = "already-primary";
+    pub const ALREADY_SECONDARY: &str = "already-secondary";
+    pub const NO_MODULE: &str = "no-module";
+    pub const NOT_IN_THIS_VERSION: &str = "not-in-this-version";
+    /// A configuration or directory cannot change while the module runs.
+    pub const RUNNING: &str = "running";
+    pub const LOOP_LIMIT: &str = "loop-limit";
+}
+
 /// Nothing was done, and why: one sentence with what, where, why and what next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{text}")]
@@ -79,7 +96,7 @@ impl Response {
     /// Known, and for a later version.
     pub fn not_in_this_version(what: &str) -> Response {
         Response::refused(
-            "not-in-this-version",
+            code::NOT_IN_THIS_VERSION,
             format!("not in this version: {what}"),
             Exit::Refused,
         )
@@ -88,13 +105,18 @@ impl Response {
     /// The module a request names is not installed (or not configured) here.
     pub fn no_module(module: &crate::model::ModuleName) -> Response {
         Response::refused(
-            "no-module",
+            code::NO_MODULE,
             format!(
                 "module {module} is not configured on this node; \
                  see `lockstep module list`, then `lockstep config -m {module}`"
             ),
             Exit::Failed,
         )
+    }
+
+    /// What was asked for is so already; `code` is one of [`code`]'s `ALREADY_…`.
+    pub fn already(code: &str, text: impl Into<String>) -> Response {
+        Response::refused(code, text, Exit::Failed)
     }
 
     pub fn exit(&self) -> Exit {
