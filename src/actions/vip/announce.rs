@@ -1,0 +1,125 @@
+//! Telling the link where a held address is, for as long as it is held (rule R16).
+//!
+//! ```text
+//! take      0   50   150   350   750 ms      burst: switches and neighbours learn, losses covered
+//! then      every 10 s for a minute, every 60 s after
+//! foreign   at once when somebody else claims the address (at most every 10 s, RFC 5227 2.4 c)
+//! asked     a burst again, e.g. after the network healed
+//! ```
+use super::frames::{self, Claim, Mac};
+use super::packet::PacketSocket;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
+
+/// Distances from the taking, milliseconds.
+const BURST_MS: [u64; 5] = [0, 50, 150, 350, 750];
+const YOUNG: Duration = Duration::from_secs(60);
+const REFRESH_YOUNG: Duration = Duration::from_secs(10);
+const REFRESH_OLD: Duration = Duration::from_secs(60);
+/// RFC 5227 DEFEND_INTERVAL: two holders must not shout at each other without end.
+const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What is announced, and where.
+pub(super) struct Claimed {
+    pub addr: IpAddr,
+    pub interface: String,
+    pub mac: Mac,
+    /// Shorter refresh wanted by the configuration (`arpinterval`).
+    pub refresh: Option<Duration>,
+}
+
+/// When the next announcement is due, counted from the last burst's begin. Pure: `sent` counts
+/// announcements since then.
+fn next_after(sent: usize, refresh: Option<Duration>) -> Duration {
+    if let Some(at) = BURST_MS.get(sent) {
+        return Duration::from_millis(*at);
+    }
+    let nth = (sent - BURST_MS.len()) as u32 + 1;
+    let shorter = |usual: Duration| refresh.map_or(usual, |wanted| wanted.min(usual));
+    let young = shorter(REFRESH_YOUNG);
+    let young_count = (YOUNG.as_millis() / young.as_millis().max(1)) as u32;
+    if nth <= young_count {
+        young * nth
+    } else {
+        young * young_count + shorter(REFRESH_OLD) * (nth - young_count)
+    }
+}
+
+/// Announces until it is aborted.
+pub(super) async fn announce(
+    claimed: Claimed,
+    socket: PacketSocket,
+    again: Arc<Notify>,
+    foreign: watch::Sender<Option<Mac>>,
+) {
+    let router = forwards(&claimed);
+    let news = frames::announcements(claimed.mac, claimed.addr, router);
+    let mut begin = Instant::now();
+    let mut sent = 0;
+    let mut defended: Option<Instant> = None;
+    loop {
+        let due = begin + next_after(sent, claimed.refresh);
+        let claim = tokio::select! {
+            () = sleep_until(due) => None,
+            () = again.notified() => {
+                (begin, sent) = (Instant::now(), 0);
+                continue;
+            }
+            frame = socket.receive() => match frame {
+                Ok(frame) => match frames::claim_in(&frame, claimed.mac, claimed.addr) {
+                    Some(Claim::Held(mac) | Claim::Probing(mac)) => Some(mac),
+                    None => continue,
+                },
+                Err(error) => {
+                    tracing::warn!(address = %claimed.addr, %error, "cannot listen for claims");
+                    sleep_until(due).await;
+                    None
+                }
+            },
+        };
+        if let Some(mac) = claim {
+            foreign.send_replace(Some(mac));
+            if defended.is_some_and(|at| at.elapsed() < DEFEND_INTERVAL) {
+                continue;
+            }
+            defended = Some(Instant::now());
+        } else {
+            sent += 1;
+        }
+        for frame in &news {
+            if let Err(error) = socket.send(frame).await {
+                tracing::debug!(address = %claimed.addr, %error, "announcement not sent");
+            }
+        }
+    }
+}
+
+/// An interface that forwards IPv6 says so in its advertisements, else hosts would drop it from
+/// their router lists (RFC 4861 section 4.4, R flag).
+fn forwards(claimed: &Claimed) -> bool {
+    let path = format!("/proc/sys/net/ipv6/conf/{}/forwarding", claimed.interface);
+    claimed.addr.is_ipv6() && std::fs::read_to_string(path).is_ok_and(|text| text.trim() == "1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn announcements_come_as_a_burst_then_rarely() {
+        let at = |sent| next_after(sent, None).as_millis();
+        let begin: Vec<u128> = (0..5).map(at).collect();
+        assert_eq!(begin, [0, 50, 150, 350, 750]);
+        assert_eq!([at(5), at(10), at(11), at(12)], [10_000, 60_000, 120_000, 180_000]);
+    }
+
+    #[test]
+    fn a_shorter_interval_is_kept_for_ever() {
+        let at = |sent| next_after(sent, Some(Duration::from_secs(5))).as_secs();
+        assert_eq!([at(5), at(6), at(16), at(17)], [5, 10, 60, 65]);
+        assert!(next_after(9, Some(Duration::ZERO)) < YOUNG);
+    }
+}

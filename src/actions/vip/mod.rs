@@ -1,0 +1,277 @@
+//! Virtual addresses: taken after asking whether somebody holds them, announced while held,
+//! given up before the other node takes them.
+//!
+//! ```text
+//! take:    find the interface -> probe the link (<= 210 ms) -> add -> announce in the background
+//! release: stop announcing -> remove -> done when the kernel says that it is gone
+//! ```
+//! The address is an alias: the interface's own address stays the source of outgoing connections.
+mod announce;
+pub mod frames;
+mod links;
+mod packet;
+mod probe;
+
+use announce::Claimed;
+use frames::Mac;
+use links::{Address, Interface, Netlink};
+use packet::PacketSocket;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
+
+/// Pause between two probes while a peer may still be giving the address up.
+const GRACE_PAUSE: Duration = Duration::from_millis(50);
+
+/// A virtual address as the configuration wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vip {
+    pub addr: IpAddr,
+    /// `None`: the interface that has an address in the same subnet.
+    pub interface: Option<String>,
+    /// `None`: the prefix length of the interface's own address in that subnet.
+    pub prefix: Option<u8>,
+    /// Wanted as the source of outgoing connections. Kept for IPv6; an alias with a note for IPv4.
+    pub one_side: bool,
+    /// Announce at least this often (`arpreroute` with `arpinterval`).
+    pub refresh: Option<Duration>,
+}
+
+/// Whether the link is asked before the address is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Ask, at most 210 ms a time.
+    Full,
+    /// The peer has confirmed that it gave the address up.
+    Skip,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum VipError {
+    #[error(
+        "virtual address {addr} was not taken: no interface of this node has an address in its \
+         subnet; give one such an address, or name the interface in <interface name=…>"
+    )]
+    NoInterface { addr: IpAddr },
+    #[error(
+        "virtual address {addr} was not taken: this node has no interface {interface}; correct \
+         <interface name=…> in userconfig.xml"
+    )]
+    UnknownInterface { addr: IpAddr, interface: String },
+    #[error(
+        "virtual address {addr} was not taken: interface {interface} is down; bring it up \
+         (ip link set {interface} up)"
+    )]
+    InterfaceDown { addr: IpAddr, interface: String },
+    #[error(
+        "virtual address {addr} was not taken: the machine with hardware address {mac} on \
+         interface {interface} holds it; free it there, then start again"
+    )]
+    HeldByOther { addr: IpAddr, mac: Mac, interface: String },
+    #[error("the kernel refused to {what}: {reason}; check capabilities and the interface")]
+    Netlink { what: String, reason: String },
+    #[error("no raw socket for virtual addresses: {0}; the daemon needs CAP_NET_RAW and NET_ADMIN")]
+    Socket(#[source] io::Error),
+}
+
+/// A held address. Dropping it ends the announcements and leaves the address where it is, so a
+/// daemon that ends does not take the address from a running application.
+#[derive(Debug)]
+pub struct Held {
+    pub addr: IpAddr,
+    pub interface: String,
+    pub prefix: u8,
+    /// The address was on the interface before: nothing was probed or added.
+    pub was_present: bool,
+    /// Sentences for the module's log: what is not as it was asked for.
+    pub notes: Vec<String>,
+    again: Arc<Notify>,
+    foreign: watch::Receiver<Option<Mac>>,
+    task: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Held {
+    /// Announces at once, as after taking (the network healed).
+    pub fn announce(&self) {
+        self.again.notify_one();
+    }
+
+    /// Changes whenever another machine claims the address, to its hardware address.
+    pub fn foreign_claims(&self) -> watch::Receiver<Option<Mac>> {
+        self.foreign.clone()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+/// Takes the address and begins to announce it. `grace`: how long another holder is given to let
+/// go (a peer that is just leaving) before [`VipError::HeldByOther`]. An address that this node
+/// has already is only announced again.
+pub async fn take(vip: &Vip, probe: Probe, grace: Duration) -> Result<Held, VipError> {
+    let netlink = Netlink::open()?;
+    let addresses = netlink.addresses().await?;
+    let interfaces = netlink.interfaces().await?;
+    if let Some(own) = addresses.iter().find(|own| own.addr == vip.addr)
+        && let Some(interface) = interfaces.iter().find(|i| i.index == own.index)
+    {
+        return Ok(hold(vip, interface, own.prefix, true, Vec::new()));
+    }
+    let (interface, prefix) = place(vip, &interfaces, &addresses)?;
+    let mut notes = Vec::new();
+    if !interface.carrier {
+        notes.push(format!(
+            "interface {} has no carrier: {} was taken without asking the link",
+            interface.name, vip.addr
+        ));
+    } else if let (Probe::Full, Some(mac)) = (probe, interface.mac) {
+        wait_until_free(vip.addr, interface, mac, grace).await?;
+    }
+    if vip.one_side && vip.addr.is_ipv4() {
+        notes.push(format!(
+            "{} is an alias: where=\"one_side\" would make it the source of outgoing connections, \
+             which stay with the interface's own address",
+            vip.addr
+        ));
+    }
+    keep_other_addresses(&interface.name, vip.addr);
+    netlink.add(interface, vip.addr, prefix, vip.one_side).await?;
+    Ok(hold(vip, interface, prefix, false, notes))
+}
+
+/// Takes several at once, so that the probes run side by side. All or an error for each that
+/// failed; those taken stay taken.
+pub async fn take_all(vips: &[Vip], probe: Probe, grace: Duration) -> Vec<Result<Held, VipError>> {
+    futures_util::future::join_all(vips.iter().map(|vip| take(vip, probe, grace))).await
+}
+
+/// Removes the address from wherever it is. Returns the interfaces it was on once it is gone;
+/// none if it was not here. Drop the [`Held`] first.
+pub async fn release(addr: IpAddr) -> Result<Vec<String>, VipError> {
+    let netlink = Netlink::open()?;
+    let interfaces = netlink.interfaces().await?;
+    let mut names = Vec::new();
+    for own in netlink.addresses().await?.iter().filter(|own| own.addr == addr) {
+        netlink.remove(own).await?;
+        let name = interfaces.iter().find(|i| i.index == own.index).map(|i| i.name.clone());
+        names.push(name.unwrap_or_else(|| format!("number {}", own.index)));
+    }
+    Ok(names)
+}
+
+/// Removes what a crash left: the addresses of `vips` that this node still has. Returns them.
+pub async fn remove_leftovers(vips: &[Vip]) -> Result<Vec<IpAddr>, VipError> {
+    let mut removed = Vec::new();
+    for vip in vips {
+        if !release(vip.addr).await?.is_empty() {
+            removed.push(vip.addr);
+        }
+    }
+    Ok(removed)
+}
+
+/// The interface that has the address now.
+pub async fn is_present(addr: IpAddr) -> Result<Option<String>, VipError> {
+    let netlink = Netlink::open()?;
+    let Some(own) = netlink.addresses().await?.into_iter().find(|own| own.addr == addr) else {
+        return Ok(None);
+    };
+    let interfaces = netlink.interfaces().await?;
+    Ok(interfaces.into_iter().find(|i| i.index == own.index).map(|i| i.name))
+}
+
+fn place<'a>(
+    vip: &Vip,
+    interfaces: &'a [Interface],
+    addresses: &[Address],
+) -> Result<(&'a Interface, u8), VipError> {
+    let addr = vip.addr;
+    let (interface, own_prefix) = if let Some(name) = &vip.interface {
+        let interface = interfaces
+            .iter()
+            .find(|i| &i.name == name)
+            .ok_or_else(|| VipError::UnknownInterface { addr, interface: name.clone() })?;
+        let here: Vec<Address> =
+            addresses.iter().filter(|own| own.index == interface.index).cloned().collect();
+        (interface, links::subnet_of(&here, addr).map(|own| own.prefix))
+    } else {
+        let own = links::subnet_of(addresses, addr).ok_or(VipError::NoInterface { addr })?;
+        let interface = interfaces.iter().find(|i| i.index == own.index);
+        (interface.ok_or(VipError::NoInterface { addr })?, Some(own.prefix))
+    };
+    if !interface.up {
+        return Err(VipError::InterfaceDown { addr, interface: interface.name.clone() });
+    }
+    let host = if addr.is_ipv4() { 32 } else { 128 };
+    Ok((interface, vip.prefix.or(own_prefix).unwrap_or(host).min(host)))
+}
+
+async fn wait_until_free(
+    addr: IpAddr,
+    interface: &Interface,
+    own: Mac,
+    grace: Duration,
+) -> Result<(), VipError> {
+    let until = Instant::now() + grace;
+    while let Some(mac) = probe::holder(interface.index, own, addr).await? {
+        if Instant::now() >= until {
+            let interface = interface.name.clone();
+            return Err(VipError::HeldByOther { addr, mac, interface });
+        }
+        sleep(GRACE_PAUSE).await;
+    }
+    Ok(())
+}
+
+/// When the first IPv4 address of a subnet is removed, the kernel by default removes the others
+/// of that subnet with it; releasing one virtual address must not take a second one along.
+fn keep_other_addresses(interface: &str, addr: IpAddr) {
+    if addr.is_ipv4() {
+        let path = format!("/proc/sys/net/ipv4/conf/{interface}/promote_secondaries");
+        if let Err(error) = std::fs::write(&path, "1") {
+            tracing::debug!(path, %error, "left as it was");
+        }
+    }
+}
+
+fn hold(
+    vip: &Vip,
+    interface: &Interface,
+    prefix: u8,
+    was_present: bool,
+    mut notes: Vec<String>,
+) -> Held {
+    let again = Arc::new(Notify::new());
+    let (foreign_sender, foreign) = watch::channel(None);
+    let socket = interface.mac.map(|mac| (mac, PacketSocket::open(interface.index, vip.addr)));
+    let task = match socket {
+        None => None,
+        Some((_, Err(error))) => {
+            notes.push(format!("{} cannot be announced to the network: {error}", vip.addr));
+            None
+        }
+        Some((mac, Ok(socket))) => {
+            let claimed = Claimed {
+                addr: vip.addr,
+                interface: interface.name.clone(),
+                mac,
+                refresh: vip.refresh,
+            };
+            let work = announce::announce(claimed, socket, again.clone(), foreign_sender);
+            Some(tokio::spawn(work))
+        }
+    };
+    let interface = interface.name.clone();
+    Held { addr: vip.addr, interface, prefix, was_present, notes, again, foreign, task }
+}
+
+#[cfg(test)]
+mod tests;
