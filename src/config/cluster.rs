@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+mod read;
+
 /// UDP port of the daemons when `lans port=` says nothing.
 pub const PORT_DEFAULT: u16 = 4800;
 
@@ -50,7 +52,16 @@ impl Lan {
 impl ClusterConfig {
     /// Reads and checks the file. All mistakes at once.
     pub fn load(path: &Path) -> Result<ClusterConfig, Mistakes> {
-        Err(Mistakes::whole_file(path, "a parser", "none yet".into(), ""))
+        ClusterConfig::parse(path, &super::xml::read_text(path)?, resolve)
+    }
+
+    /// The same for text that is already here; `file` is only a name for messages.
+    pub fn parse(
+        file: &Path,
+        text: &str,
+        resolve: fn(&str) -> Option<IpAddr>,
+    ) -> Result<ClusterConfig, Mistakes> {
+        read::read(file, text, resolve)
     }
 
     /// Every node once, in the order of the file.
@@ -72,4 +83,11 @@ impl ClusterConfig {
     pub fn command_lan(&self) -> Option<&Lan> {
         self.lans.iter().find(|lan| lan.command).or_else(|| self.lans.first())
     }
+}
+
+/// Address of a host name; IPv4 before IPv6, as the resolver of the system orders them.
+pub fn resolve(name: &str) -> Option<IpAddr> {
+    use std::net::ToSocketAddrs;
+    let found: Vec<IpAddr> = (name, 0).to_socket_addrs().ok()?.map(|a| a.ip()).collect();
+    found.iter().find(|address| address.is_ipv4()).or(found.first()).copied()
 }

@@ -4,10 +4,15 @@
 //! here once, with file, line and column, and never again later. Nothing here opens a socket.
 pub mod archive;
 pub mod cluster;
+mod findings;
+mod grammar;
+mod macros;
 pub mod mistake;
 pub mod paths;
 pub mod store;
 pub mod userconfig;
+mod values;
+mod xml;
 
 pub use cluster::ClusterConfig;
 pub use mistake::{Mistake, Mistakes, Note};

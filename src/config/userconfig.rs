@@ -1,11 +1,20 @@
 //! `userconfig.xml`: what a module is, as checked values with defaults applied.
 //!
 //! Plain fields to read. What is understood but not acted on yet stands in `notes`.
+use super::cluster::ClusterConfig;
 use super::mistake::{Mistakes, Note};
-use crate::model::{Level, NodeName};
+use super::paths::Paths;
+use crate::model::{Level, ModuleName, NodeName};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+mod heart;
+mod read;
+mod rfs;
+mod rules;
+mod vip;
+mod watch;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct UserConfig {
@@ -269,14 +278,69 @@ pub struct VirtualHost {
     pub when: When,
 }
 
+/// What a module is checked against besides its own file.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// `None`: no `cluster.xml` yet; names of lans and nodes are not checked.
+    pub cluster: Option<ClusterConfig>,
+    /// The other modules of this node.
+    pub neighbours: Vec<Neighbour>,
+    /// Where `%NAME%` is looked up when it is no macro.
+    pub environment: fn(&str) -> Option<String>,
+    /// Host names to addresses.
+    pub resolve: fn(&str) -> Option<IpAddr>,
+    /// Lockstep's own directories; they are never replicated.
+    pub own_dirs: Vec<PathBuf>,
+}
+
+/// Another module of this node, with what nobody else may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    pub name: ModuleName,
+    pub dirs: Vec<PathBuf>,
+    pub vips: Vec<IpAddr>,
+}
+
+impl Surroundings {
+    /// This node without other modules: the real environment, resolver and directories.
+    pub fn of(paths: &Paths) -> Surroundings {
+        Surroundings {
+            cluster: None,
+            neighbours: Vec::new(),
+            environment: |name| std::env::var(name).ok(),
+            resolve: super::cluster::resolve,
+            own_dirs: vec![paths.etc.clone(), paths.lib.clone(), paths.log.clone()],
+        }
+    }
+}
+
+/// A checked file and its text with all macros put in (`conf/safeconf.xml` of the applied copy).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    pub config: UserConfig,
+    pub expanded: String,
+}
+
 impl UserConfig {
-    /// Reads and checks the file for this node. All mistakes at once.
+    /// Reads and checks the file by itself: no cluster, no other modules.
     pub fn load(path: &Path) -> Result<UserConfig, Mistakes> {
-        Err(Mistakes::whole_file(path, "a parser", "none yet".into(), ""))
+        let around = Surroundings::of(&Paths::system());
+        Ok(UserConfig::read(path, &around)?.config)
     }
 
-    /// Why this module cannot be started here, as one sentence (farm and light modules, values
-    /// still to be filled in).
+    /// Reads and checks the file among its surroundings. All mistakes at once.
+    pub fn read(path: &Path, around: &Surroundings) -> Result<Reading, Mistakes> {
+        let text = super::xml::read_text(path)?;
+        UserConfig::parse(path, &text, around)
+    }
+
+    /// The same for text that is already here; `file` is only a name for messages.
+    pub fn parse(file: &Path, text: &str, around: &Surroundings) -> Result<Reading, Mistakes> {
+        read::read(file, text, around)
+    }
+
+    /// Why this module cannot be started anywhere, as one sentence (farm and light modules,
+    /// values still to be filled in). [`super::checks::ready_to_start`] asks this node as well.
     pub fn startable(&self) -> Result<(), String> {
         match self.mode {
             Mode::Mirror => self.blanks.first().map_or(Ok(()), |blank| Err(blank.clone())),

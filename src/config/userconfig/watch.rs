@@ -1,0 +1,213 @@
+//! `<errd>`, `<check>` and `<vhost>`: what is watched while the module runs.
+use super::read::Reader;
+use super::*;
+use crate::config::findings::quoted;
+use crate::config::grammar::Node;
+
+fn action(text: &str) -> ErrorAction {
+    match text {
+        "restart" => ErrorAction::Restart,
+        "stopstart" => ErrorAction::StopStart,
+        "stop" => ErrorAction::Stop,
+        "wait" => ErrorAction::Wait,
+        "swap" => ErrorAction::Swap,
+        "noaction" | "" => ErrorAction::Nothing,
+        program => ErrorAction::Program(program.to_owned()),
+    }
+}
+
+fn when(text: &str) -> When {
+    match text {
+        "prim" => When::Prim,
+        "second" => When::Second,
+        "both" => When::Both,
+        "pre" => When::Pre,
+        "sec" => When::Sec,
+        other => When::Named(other.to_owned()),
+    }
+}
+
+impl Reader<'_> {
+    pub(super) fn errd(&mut self, service: Node<'_>) -> Option<Errd> {
+        let node = service.child("errd")?;
+        if service.child("user").is_none() {
+            let expected = "<user> beside <errd>";
+            let remedy = "add <user/>: watched processes are started by the scripts";
+            self.findings.mistake(node.element.at, "errd", expected, "none", remedy);
+        }
+        let mut procs = Vec::new();
+        for child in node.children("proc") {
+            procs.extend(self.proc(child));
+        }
+        Some(Errd { poll: node.time("polltimer"), procs })
+    }
+
+    fn proc(&mut self, node: Node<'_>) -> Option<Proc> {
+        let name = node.given("name").map(str::trim).filter(|name| !name.is_empty())?;
+        let service = node.switch("service");
+        let (longest, what) = if service { (63, "a service") } else { (15, "a process") };
+        if name.len() > longest && node.given("nameregex").is_none() {
+            let expected = format!("{what} name of at most {longest} bytes");
+            let remedy = match service {
+                true => "give the name of the systemd unit",
+                false => "the kernel keeps 15 bytes of a name: shorten it, use argregex= for more",
+            };
+            self.findings.mistake(node.at("name"), "proc", expected, quoted(name), remedy);
+        }
+        let at_most = node.count("atmax");
+        if at_most >= 0 && at_most < node.count("atleast") && node.given("atleast").is_some() {
+            let expected = format!("atmax= of at least {}", node.count("atleast"));
+            let found = at_most.to_string();
+            let remedy = "atmax= must not be below atleast=";
+            self.findings.mistake(node.at("atmax"), "proc", expected, found, remedy);
+        }
+        Some(Proc {
+            name: name.to_owned(),
+            service,
+            name_pattern: node.given("nameregex").map(str::to_owned),
+            argument_pattern: node.given("argregex").map(str::to_owned),
+            at_least: if at_most == 0 { 0 } else { node.count("atleast") as u32 },
+            at_most: u32::try_from(at_most).ok(),
+            action: action(node.text("action")),
+            class: when(node.text("class")),
+            start_after: node.count("start_after") as u32,
+            restart_services: node.given("restart_services").map(str::to_owned),
+        })
+    }
+
+    pub(super) fn checkers(&mut self, service: Node<'_>) -> Vec<Checker> {
+        let mut found: Vec<(String, Checker)> = Vec::new();
+        let mut split_brain = false;
+        for check in service.children("check") {
+            for kind in ["tcp", "ping", "intf", "ip", "custom", "module", "splitbrain"] {
+                for node in check.children(kind) {
+                    if kind == "splitbrain" && std::mem::replace(&mut split_brain, true) {
+                        let expected = "one <splitbrain>";
+                        let remedy = "put all witnesses into arg=, with spaces between";
+                        let at = node.element.at;
+                        self.findings.mistake(at, kind, expected, "another one", remedy);
+                    }
+                    let Some(checker) = self.checker(kind, node) else { continue };
+                    let resource = format!("{kind}.{}", checker.ident);
+                    if found.iter().any(|(known, _)| *known == resource) {
+                        let expected = "each checker with its own ident";
+                        let text = format!("{} again", quoted(&checker.ident));
+                        let remedy = "rename one of them";
+                        self.findings.mistake(node.at("ident"), kind, expected, text, remedy);
+                    }
+                    found.push((resource, checker));
+                }
+            }
+        }
+        found.into_iter().map(|(_, checker)| checker).collect()
+    }
+
+    fn checker(&mut self, kind: &'static str, node: Node<'_>) -> Option<Checker> {
+        let plain = |ident: &str, default: &str, checker: CheckerKind| Checker {
+            ident: ident.to_owned(),
+            when: when(node.text("when")),
+            action: action(node.given("action").unwrap_or(default)),
+            kind: checker,
+        };
+        match kind {
+            "custom" => {
+                let exec = node.text("exec").to_owned();
+                let arg = node.text("arg").to_owned();
+                return Some(plain(
+                    node.text("ident"),
+                    "noaction",
+                    CheckerKind::Custom { exec, arg },
+                ));
+            }
+            "splitbrain" => {
+                let exec = node.text("exec").to_owned();
+                let arg = node.text("arg").to_owned();
+                let checker = CheckerKind::SplitBrain { exec, arg };
+                let ident = node.text("ident").to_owned();
+                return Some(Checker {
+                    ident,
+                    when: When::Pre,
+                    action: ErrorAction::Wait,
+                    kind: checker,
+                });
+            }
+            "module" => return Some(module(node)),
+            _ => {}
+        }
+        let Some(to) = node.child("to") else {
+            let expected = "<to> inside";
+            let remedy = format!("say what is checked: <{kind} …><to …/></{kind}>");
+            self.findings.mistake(node.element.at, kind, expected, "none", remedy);
+            return None;
+        };
+        let ident = node.text("ident");
+        Some(match kind {
+            "tcp" => {
+                let default = if node.text("when") == "pre" { "wait" } else { "restart" };
+                plain(
+                    ident,
+                    default,
+                    CheckerKind::Tcp {
+                        addr: to.given("addr")?.to_owned(),
+                        port: to.given("port").map(|_| to.count("port") as u16)?,
+                        interval: to.time("interval"),
+                        timeout: to.time("timeout"),
+                    },
+                )
+            }
+            "ping" => plain(
+                ident,
+                "wait",
+                CheckerKind::Ping {
+                    addr: to.given("addr")?.to_owned(),
+                    interval: to.time("interval"),
+                    timeout: to.time("timeout"),
+                },
+            ),
+            "intf" => {
+                let local_addr = to.given("local_addr")?.to_owned();
+                plain(ident, "wait", CheckerKind::Interface { local_addr })
+            }
+            _ => plain(
+                ident,
+                "stopstart",
+                CheckerKind::Address {
+                    addr: to.given("addr")?.to_owned(),
+                    interval: to.time("interval"),
+                },
+            ),
+        })
+    }
+
+    pub(super) fn virtual_hosts(&mut self, service: Node<'_>) -> Vec<VirtualHost> {
+        let Some(vhost) = service.child("vhost") else { return Vec::new() };
+        let host = |node: Node<'_>| {
+            Some(VirtualHost {
+                name: node.given("name")?.to_owned(),
+                env_file: node.text("envfile").to_owned(),
+                when: when(node.text("when")),
+            })
+        };
+        vhost.children("virtualhostname").filter_map(host).collect()
+    }
+}
+
+/// `<module>`: depends on another module; without `<to>` on this node's.
+fn module(node: Node<'_>) -> Checker {
+    let name = node.text("name").to_owned();
+    let to = node.child("to");
+    let addr = to.and_then(|to| to.given("addr")).map(str::to_owned);
+    let ident = match (node.given("ident"), &addr) {
+        (Some(ident), _) => ident.to_owned(),
+        (None, Some(addr)) => format!("{name}_{addr}"),
+        (None, None) => name.clone(),
+    };
+    let kind = CheckerKind::Module {
+        name,
+        addr,
+        port: to.map_or(9010, |to| to.count("port") as u16),
+        interval: to.map_or(Duration::from_secs(10), |to| to.time("interval")),
+        timeout: to.map_or(Duration::from_secs(5), |to| to.time("timeout")),
+    };
+    Checker { ident, when: when(node.text("when")), action: ErrorAction::Wait, kind }
+}
