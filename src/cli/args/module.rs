@@ -1,0 +1,39 @@
+//! `module …`
+use clap::Subcommand;
+use std::path::PathBuf;
+
+#[derive(Subcommand, Debug, PartialEq)]
+pub enum ModuleVerb {
+    /// Install a module from a .safe archive (without one: the built-in mirror template)
+    #[command(after_help = "Example: lockstep module install -m web web.safe")]
+    Install {
+        archive: Option<PathBuf>,
+        /// Number of the module in the cluster, the same on all nodes; it gives the ports
+        #[arg(short = 'M', value_name = "ID")]
+        id: Option<u32>,
+        /// Replace the module's edited copy
+        #[arg(short = 'r')]
+        replace: bool,
+    },
+    /// List the installed modules
+    #[command(after_help = "Example: lockstep module list")]
+    List,
+    /// List the installed modules with their ids
+    #[command(after_help = "Example: lockstep module listid")]
+    Listid,
+    /// Show the ports that a module uses
+    #[command(after_help = "Example: lockstep module getports -m web")]
+    Getports,
+    /// Write the module's edited copy as a .safe archive
+    #[command(after_help = "Example: lockstep module package -m web /root/web.safe")]
+    Package { archive: PathBuf },
+    /// Remove a stopped module and keep an archive of it
+    #[command(after_help = "Example: lockstep module uninstall -m web")]
+    Uninstall,
+    /// Check an archive, a folder of it, or an installed module; works without a daemon
+    #[command(after_help = "Example: lockstep module check web.safe")]
+    Check {
+        /// A .safe file, or the name of an installed module
+        what: Option<String>,
+    },
+}

@@ -1,0 +1,75 @@
+//! One request: to the daemon, or answered from files where no daemon is needed.
+use super::context::Context;
+use super::offline;
+use crate::api::client::{Client, ClientError};
+use crate::api::{Command, Exit, Nodes, Refusal, Reply, Request};
+
+impl Context<'_> {
+    pub fn request(&self, command: Command) -> Request {
+        Request::new(self.origin.clone(), self.module.clone(), command).on(self.nodes.clone())
+    }
+
+    /// Asks the daemon. All answers, in the order of the nodes.
+    pub fn ask(&mut self, command: Command) -> Result<Vec<Reply>, Refusal> {
+        let request = self.request(command);
+        self.send(&request).map_err(|error| refusal(&error))
+    }
+
+    pub fn send(&mut self, request: &Request) -> Result<Vec<Reply>, ClientError> {
+        crate::api::client::call(&self.paths, request)
+    }
+
+    /// Asks the daemon where it runs; else, for this node alone, does it in files. For commands
+    /// that a running module may forbid.
+    pub fn ask_or_do(&mut self, command: Command) -> Result<Vec<Reply>, Refusal> {
+        let request = self.request(command);
+        match self.send(&request) {
+            Err(ClientError::NotRunning(_)) if self.nodes == Nodes::Local => {
+                self.in_files(&request)
+            }
+            other => other.map_err(|error| refusal(&error)),
+        }
+    }
+
+    /// Does it in files; asks the daemons only where other nodes are meant.
+    pub fn do_or_ask(&mut self, command: Command) -> Result<Vec<Reply>, Refusal> {
+        if self.nodes != Nodes::Local {
+            return self.ask(command);
+        }
+        let request = self.request(command);
+        self.in_files(&request)
+    }
+
+    fn in_files(&self, request: &Request) -> Result<Vec<Reply>, Refusal> {
+        match offline::answer(&self.paths, request) {
+            Some(response) => Ok(vec![Reply { node: None, last: true, response }]),
+            None => Err(refusal(&ClientError::NotRunning(self.paths.daemon_socket()))),
+        }
+    }
+
+    /// Is a daemon there?
+    pub fn daemon_answers(&self) -> bool {
+        Client::connect(&self.paths.daemon_socket()).is_ok()
+    }
+}
+
+pub fn refusal(error: &ClientError) -> Refusal {
+    let (code, exit, text) = match error {
+        ClientError::NotRunning(socket) => (
+            "daemon-not-running",
+            Exit::Failed,
+            format!(
+                "Error: lockstep daemon not running (nothing answers on {}); \
+                 start it with `systemctl start lockstep`, or `lockstep daemon` in a terminal",
+                socket.display()
+            ),
+        ),
+        ClientError::NotAuthorised(_) => {
+            ("not-authorised", Exit::NotAuthorised, format!("{error}; run the command as root"))
+        }
+        other => {
+            ("daemon-cut", Exit::Failed, format!("{other}; see `lockstep state` and daemon.log"))
+        }
+    };
+    Refusal { code: code.to_owned(), text, exit }
+}

@@ -1,0 +1,412 @@
+//! Whole command lines against a daemon made of fixed answers, and against none.
+use super::*;
+use crate::api::{
+    Command, Fanout, Handler, HeartbeatView, ModuleView, PeerView, Remote, ReplicationView,
+    Replies, Request, Response, SettingsView, response::code,
+};
+use crate::api::{Data, Refusal};
+use crate::logbook;
+use crate::model::{
+    BootId, CopyState, EngineMode, EngineStatus, Level, Lineage, ModuleName, NodeName, Position,
+    Progress, Readiness, Role, Seq, Side, State,
+};
+use futures_util::future::BoxFuture;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+struct Ran {
+    code: u8,
+    out: String,
+    err: String,
+}
+
+fn run_as(program: &str, line: &str, paths: &Paths) -> Ran {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let words = line.split(' ').map(OsString::from);
+    let output = Output { out: &mut out, err: &mut err };
+    let code = run(&OsString::from(program), words, paths.clone(), output);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code, out: text(out), err: text(err) }
+}
+
+fn lockstep(line: &str, paths: &Paths) -> Ran {
+    run_as("/usr/bin/lockstep", line, paths)
+}
+
+fn node(name: &str) -> NodeName {
+    NodeName::new(name).unwrap()
+}
+
+fn module() -> ModuleName {
+    ModuleName::new("web").unwrap()
+}
+
+fn side() -> Side {
+    Side {
+        node: node("n2"),
+        boot: BootId(1),
+        lineage: Lineage::default(),
+        position: Position { epoch: None, seq: Seq(1200) },
+        exact: true,
+        copy: CopyState::Current,
+        lost_volatile: false,
+        sole: false,
+        dirty_base: None,
+        dirty_objects: 0,
+        dirty_bytes: 0,
+        window: None,
+    }
+}
+
+fn view(state: State) -> ModuleView {
+    let progress = Progress {
+        plan: "zones".into(),
+        objects_done: 12,
+        objects_todo: 28,
+        bytes_done: 1 << 20,
+        bytes_todo: 3 << 20,
+        bytes_sent: 1_100_000,
+        bytes_per_second: 2 << 20,
+        remaining_ms: Some(1500),
+        finished: false,
+    };
+    let transient = state.readiness == Readiness::Transient;
+    ModuleView {
+        node: node("n2"),
+        module: module(),
+        id: 3,
+        state,
+        since: Some("2026-02-03T04:05:06Z".into()),
+        reason: "return from n1 is under way".into(),
+        epoch: 7,
+        policy: Some("both-alone".into()),
+        peers: vec![PeerView {
+            node: node("n1"),
+            state: Some(State::new(Role::Prim, Readiness::Ready)),
+            alive: true,
+            config_digest: Some("0123456789abcdef".into()),
+            heartbeats: vec![HeartbeatView { lan: "default".into(), up: true, age_ms: Some(80) }],
+        }],
+        replication: Some(ReplicationView {
+            level: Level::Mirror,
+            dirs: vec!["/srv/web".into()],
+            engine_pid: Some(4711),
+            status: Some(EngineStatus {
+                mode: EngineMode::FollowingReturn,
+                side: side(),
+                peer: Some(node("n1")),
+                link_up: true,
+                applied: Seq(1200),
+                acknowledged: Seq(1200),
+                durable: Seq(1100),
+                operations: 40,
+                bytes: 163_840,
+                latency_p50_us: 180,
+                latency_p99_us: 900,
+                held: 0,
+                progress: transient.then_some(progress),
+                features: vec!["io_uring".into()],
+            }),
+            up_to_date: !transient,
+            in_sync: !transient,
+        }),
+        addresses: Vec::new(),
+        config_digest: "0123456789abcdef".into(),
+        config_date: Some("2026-02-03T04:00:00Z".into()),
+        settings: SettingsView::default(),
+        resources: Vec::new(),
+        loops: 0,
+        loops_max: 3,
+    }
+}
+
+/// Answers `State` with the next of `states` (the last one for ever), refuses what is listed.
+struct Canned {
+    states: Vec<State>,
+    asked: AtomicUsize,
+    refuse: Option<Refusal>,
+    seen: Mutex<Vec<Request>>,
+}
+
+impl Handler for Canned {
+    fn handle(&self, request: Request, _: Replies) -> BoxFuture<'_, Response> {
+        let response = match (&request.command, &self.refuse) {
+            (Command::State, _) => {
+                let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+                let state = self.states[asked.min(self.states.len() - 1)];
+                Response::data(Data::Module(Box::new(view(state))))
+            }
+            (_, Some(refusal)) => Response::Refused(refusal.clone()),
+            _ => Response::ok(),
+        };
+        self.seen.lock().unwrap().push(request);
+        Box::pin(async { response })
+    }
+}
+
+/// n1 is not reachable, n2 is here.
+struct Others;
+
+impl Remote for Others {
+    fn me(&self) -> Option<NodeName> {
+        Some(node("n2"))
+    }
+    fn nodes(&self) -> Vec<NodeName> {
+        vec![node("n1"), node("n2")]
+    }
+    fn call(&self, node: NodeName, request: Request) -> BoxFuture<'_, Result<Response, String>> {
+        let answer = match request.command {
+            Command::Stop => Err("no connection".to_owned()),
+            _ => Ok(Response::ok_with(format!("hello from {node}"))),
+        };
+        Box::pin(async { answer })
+    }
+}
+
+struct Daemon {
+    paths: Paths,
+    canned: Arc<Canned>,
+    _dir: tempfile::TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+fn daemon(states: &[State], refuse: Option<Refusal>) -> Daemon {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    let canned = Arc::new(Canned {
+        states: states.to_vec(),
+        asked: AtomicUsize::new(0),
+        refuse,
+        seen: Mutex::new(Vec::new()),
+    });
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).enable_all().build().unwrap();
+    let door = Arc::new(Fanout::new(canned.clone(), Arc::new(Others)));
+    let socket = paths.daemon_socket();
+    runtime.block_on(async {
+        let listener = crate::api::server::listen(&socket).unwrap();
+        tokio::spawn(crate::api::server::serve(listener, door));
+    });
+    Daemon { paths, canned, _dir: dir, _runtime: runtime }
+}
+
+const PRIM: State = State { role: Role::Prim, readiness: Readiness::Ready };
+const SECOND: State = State { role: Role::Second, readiness: Readiness::Ready };
+const RETURNING: State = State { role: Role::Second, readiness: Readiness::Transient };
+
+#[test]
+fn without_a_daemon_the_codes_and_sentences_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    for line in [
+        "start -m web",
+        "state",
+        "state -m web -lq",
+        "waitstate -m web ALONE",
+        "-H * stop -m web",
+        "boot on -m web",
+        "cluster state",
+    ] {
+        let ran = lockstep(line, &paths);
+        assert_eq!(ran.code, 1, "{line}: {}", ran.err);
+        assert!(ran.err.contains("Error: lockstep daemon not running"), "{line}: {}", ran.err);
+        assert!(ran.err.contains("systemctl start lockstep"), "{line}: {}", ran.err);
+        assert_eq!(ran.out, "", "{line}");
+    }
+    assert_eq!(lockstep("level", &paths).code, 0);
+    assert_eq!(lockstep("module list", &paths).code, 0);
+    assert_eq!(lockstep("--version", &paths).code, 0);
+    assert!(lockstep("-p -m web", &paths).out.contains("SAFEMODULE=web\n"));
+}
+
+#[test]
+fn wrong_usage_is_two_and_later_versions_are_three() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    for line in ["strat", "start --now", "start -m ../x", "-H a/b state", "-E web state", "incloop"]
+    {
+        let ran = lockstep(line, &paths);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{line}: {}", ran.err);
+    }
+    let ran = lockstep("rfsverify -m web", &paths);
+    assert_eq!(ran.code, 3);
+    assert!(ran.err.starts_with("lockstep: not in this version: "), "{}", ran.err);
+}
+
+#[test]
+fn the_words_of_scripts_reach_the_log_without_a_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    assert_eq!(run_as("safekit", "printe -m web it broke", &paths).code, 0);
+    assert_eq!(run_as("safekit", "printi -m web all well -i start_prim", &paths).code, 0);
+    let entries = logbook::last(&paths.module_log_dir(&module()), 10, true).unwrap();
+    let shown: Vec<_> = entries.iter().map(|e| (e.component.as_str(), e.text.as_str())).collect();
+    assert_eq!(shown, [("user", "it broke"), ("start_prim", "all well")]);
+    let quiet = run_as("safekit", "log -m web", &paths);
+    assert!(quiet.out.ends_with(" | user | E | it broke\n"), "{}", quiet.out);
+    assert_eq!(run_as("safekit", "log -m web -A -s 2", &paths).out.lines().count(), 2);
+    let document: serde_json::Value =
+        serde_json::from_str(&lockstep("log -m web --json", &paths).out).unwrap();
+    assert_eq!(document["answers"][0]["data"][0]["text"], "it broke");
+}
+
+#[test]
+fn state_prints_the_local_line_first() {
+    let daemon = daemon(&[RETURNING], None);
+    let ran = lockstep("state -m web", &daemon.paths);
+    assert_eq!(ran.code, 0);
+    insta::assert_snapshot!(ran.out, @"
+    Local (n2) : SECOND Transient (not uptodate)(Color : Orange)
+    Remote (n1) : PRIM Ready
+    reason        : return from n1 is under way
+    since         : 2026-02-03T04:05:06Z
+    policy        : both-alone: without a witness, nodes that do not see each other may both become primary
+    epoch         : 7
+    heartbeats    : n1 default up (80 ms ago)
+    configuration : 0123456789ab, equal on all nodes, applied 2026-02-03T04:00:00Z
+    replication   : level mirror, not in sync, engine 4711 following return
+    directory     : /srv/web
+    link          : up to n1
+    positions     : applied 1200, acknowledged 1200, durable 1100
+    operations    : 40 (160.0 KiB), p50 180 us, p99 900 us, 0 held
+    return        : plan zones, 12 of 40 objects, 1.0 MiB of 4.0 MiB, sent 1.0 MiB, 2.0 MiB/s, 2 s left
+    features      : io_uring
+    ");
+    let short = run_as("safekit", "state -m web -l", &daemon.paths);
+    assert_eq!(short.out, "Local (n2) : SECOND Transient (not uptodate)(Color : Orange)\n");
+}
+
+#[test]
+fn state_as_json_keeps_its_schema() {
+    let daemon = daemon(&[SECOND], None);
+    let ran = lockstep("state -m web --json", &daemon.paths);
+    assert_eq!(ran.code, 0);
+    insta::assert_snapshot!(ran.out);
+}
+
+#[test]
+fn the_quiet_state_is_an_exit_code() {
+    for (state, expected) in [(State::STOP, 0), (PRIM, 3), (RETURNING, 4)] {
+        let daemon = daemon(&[state], None);
+        let ran = run_as("safekit", "state -m web -lq", &daemon.paths);
+        assert_eq!((ran.code, ran.out.as_str()), (expected, ""));
+    }
+}
+
+#[test]
+fn what_is_so_already_is_done_except_under_the_old_name() {
+    let text = "module web is stopped already".to_owned();
+    let refusal = Refusal { code: code::ALREADY_STOPPED.into(), text, exit: Exit::Failed };
+    let daemon = daemon(&[State::STOP], Some(refusal));
+    assert_eq!(lockstep("stop -m web", &daemon.paths).code, 0);
+    assert_eq!(run_as("safekit", "stop -m web", &daemon.paths).code, 1);
+    assert_eq!(lockstep("stop -m web --wait", &daemon.paths).code, 0);
+}
+
+#[test]
+fn refusals_keep_their_exit_code_and_sentence() {
+    let refusal = Refusal { code: "x".into(), text: "no, because".into(), exit: Exit::Refused };
+    let daemon = daemon(&[PRIM], Some(refusal));
+    let ran = lockstep("prim -m web --wait", &daemon.paths);
+    assert_eq!((ran.code, ran.err.as_str()), (3, "lockstep: no, because\n"));
+    let ran = lockstep("prim -m web --json", &daemon.paths);
+    let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(ran.code, 3);
+    assert_eq!(document["exit"], 3);
+    assert_eq!(document["answers"][0]["code"], "x");
+}
+
+#[test]
+fn the_daemon_learns_who_asked() {
+    let daemon = daemon(&[PRIM], None);
+    assert_eq!(lockstep("stop -m web -i start_prim", &daemon.paths).code, 0);
+    let seen = daemon.canned.seen.lock().unwrap();
+    assert_eq!(seen[0].command, Command::Stop);
+    assert_eq!(seen[0].origin.caller(), "start_prim");
+    assert_eq!(seen[0].module, Some(module()));
+}
+
+#[test]
+fn waiting_ends_ready_or_in_time() {
+    let daemon_ready = daemon(&[RETURNING, RETURNING, SECOND], None);
+    let ran = lockstep("second -m web --wait", &daemon_ready.paths);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("web on n2: SECOND Transient"), "{}", ran.err);
+    assert!(ran.err.contains("12 of 40 objects"), "{}", ran.err);
+    let daemon_slow = daemon(&[RETURNING], None);
+    let ran = lockstep("waitstate -m web SECOND --timeout 0.2", &daemon_slow.paths);
+    assert_eq!(ran.code, 5);
+    assert!(ran.err.contains("not SECOND Ready after 0."), "{}", ran.err);
+}
+
+#[test]
+fn waiting_after_an_action_ends_when_the_module_stops() {
+    let daemon = daemon(&[State::new(Role::Wait, Readiness::Transient), State::STOP], None);
+    let ran = lockstep("start -m web --wait --timeout 30", &daemon.paths);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("module web stopped on n2"), "{}", ran.err);
+}
+
+#[test]
+fn a_swap_waits_for_the_other_role() {
+    let daemon = daemon(&[PRIM, PRIM, RETURNING, SECOND], None);
+    assert_eq!(lockstep("swap -m web --wait", &daemon.paths).code, 0);
+    assert_eq!(daemon.canned.asked.load(Ordering::Relaxed), 4);
+}
+
+#[test]
+fn several_nodes_answer_each_in_its_place() {
+    let daemon = daemon(&[PRIM], None);
+    let ran = run_as("safekit", "-H * start -m web", &daemon.paths);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    insta::assert_snapshot!(ran.out, @"
+    ---------------- Server=n1 ----------------
+    hello from n1
+    Success
+    ---------------- Server=n2 ----------------
+    Success
+    ");
+    let ran = lockstep("-H n2,n1 start -m web", &daemon.paths);
+    assert_eq!(ran.out, "n2: done\nn1: hello from n1\n");
+    let ran = lockstep("-H * stop -m web", &daemon.paths);
+    assert_eq!((ran.code, ran.out.as_str()), (6, "n2: done\n"));
+    assert!(ran.err.contains("n1: node n1 did not answer: no connection"), "{}", ran.err);
+    let ran = lockstep("-H n9 stop -m web", &daemon.paths);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("nodes are: n1, n2"), "{}", ran.err);
+}
+
+#[test]
+fn lines_that_are_no_requests_are_refused_and_the_daemon_stays() {
+    use std::io::{Read, Write};
+    let daemon = daemon(&[PRIM], None);
+    for (line, expected) in [
+        ("nonsense\n", "cannot be read"),
+        ("{\"v\":99,\"origin\":{\"user\":\"x\"},\"command\":\"ping\"}\n", "has version 99"),
+        ("\u{0}\u{1}\n", "cannot be read"),
+    ] {
+        let socket = daemon.paths.daemon_socket();
+        let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+        stream.write_all(line.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains(expected), "{line}: {answer}");
+    }
+    assert_eq!(lockstep("start -m web", &daemon.paths).code, 0);
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_a_dead_socket_is_replaced() {
+    let daemon = daemon(&[PRIM], None);
+    let socket = daemon.paths.daemon_socket();
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&socket).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let again = runtime.block_on(async { crate::api::server::listen(&socket) });
+    assert_eq!(again.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    let Daemon { paths, _dir, _runtime, .. } = daemon;
+    drop(_runtime);
+    assert!(runtime.block_on(async { crate::api::server::listen(&paths.daemon_socket()) }).is_ok());
+}
