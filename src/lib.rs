@@ -25,6 +25,7 @@ pub mod capture;
 pub mod config;
 pub mod link;
 pub mod logbook;
+pub mod peer;
 pub mod trust;
 pub mod watch;
 

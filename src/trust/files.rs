@@ -50,8 +50,8 @@ pub(super) fn install_dir(
     files: &[(&str, &[u8], u32)],
     force: bool,
 ) -> Result<(), TrustError> {
-    if is_occupied(dir)? && !force {
-        return Err(TrustError::AlreadyMember { dir: dir.to_owned() });
+    if !force {
+        refuse_member(dir)?;
     }
     let fresh = with_suffix(dir, ".new");
     let error = |source| TrustError::File { what: "create", path: dir.to_owned(), source };
@@ -70,6 +70,14 @@ pub(super) fn install_dir(
         write(&fresh.join(name), bytes, *mode)?;
     }
     swap_dir(dir, &fresh).map_err(error)
+}
+
+/// [`TrustError::AlreadyMember`] if there is anything in the directory of keys.
+pub fn refuse_member(dir: &Path) -> Result<(), TrustError> {
+    if is_occupied(dir)? {
+        return Err(TrustError::AlreadyMember { dir: dir.to_owned() });
+    }
+    Ok(())
 }
 
 fn swap_dir(dir: &Path, fresh: &Path) -> io::Result<()> {

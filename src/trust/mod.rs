@@ -20,6 +20,7 @@ mod pki;
 mod token;
 
 pub use authority::{Authority, SigningRequest, init, install};
+pub use files::refuse_member;
 pub use identity::{ClusterId, Identity, peer_node};
 pub use pinned::pinned_client_config;
 pub use pki::{ALPN_JOIN, ALPN_PEER, Pki};

@@ -162,6 +162,16 @@ impl TokenStore {
         self.create_at(pki, address, valid, Moment::now()?)
     }
 
+    /// Whether the token could be redeemed now; uses nothing up.
+    pub fn check(&self, secret: &[u8; 16]) -> Result<(), TrustError> {
+        let (wanted, now) = (digest(secret), Moment::now()?);
+        match self.read()?.iter().find(|token| token.digest == wanted) {
+            None => Err(TrustError::UnknownToken),
+            Some(token) if token.until.is_after(now) => Ok(()),
+            Some(_) => Err(TrustError::ExpiredToken),
+        }
+    }
+
     /// Uses a token up, durably, before anything is given for it.
     pub fn redeem(&self, secret: &[u8; 16]) -> Result<(), TrustError> {
         self.redeem_at(secret, Moment::now()?)

@@ -1,0 +1,1 @@
+//! Two and three daemons' links in one process, over loopback addresses of their own.
