@@ -145,8 +145,9 @@ fn address(
 
 fn check_nodes(config: &ClusterConfig, lans: Node<'_>, findings: &mut Findings) {
     let nodes = config.nodes();
-    if nodes.len() < 2 || nodes.len() > NODES_MAX {
-        let expected = format!("2 to {NODES_MAX} nodes");
+    // One node is a cluster that others are about to join.
+    if nodes.is_empty() || nodes.len() > NODES_MAX {
+        let expected = format!("1 to {NODES_MAX} nodes");
         let remedy = "add a <node name= addr=> for every server";
         findings.mistake(lans.element.at, "lans", expected, nodes.len().to_string(), remedy);
         return;
@@ -161,7 +162,7 @@ fn check_nodes(config: &ClusterConfig, lans: Node<'_>, findings: &mut Findings) 
         if missing.is_empty() || lan.addresses.len() < node.children("node").count() {
             continue;
         }
-        if lan.command || lan.addresses.len() < 2 {
+        if lan.command || (lan.addresses.len() < 2 && nodes.len() > 1) {
             let expected = match lan.command {
                 true => "every node in the lan of commands",
                 false => "at least two nodes in a lan",
