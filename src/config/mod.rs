@@ -3,6 +3,7 @@
 //! `cluster.xml` says which nodes exist, `userconfig.xml` what a module is. Everything is checked
 //! here once, with file, line and column, and never again later. Nothing here opens a socket.
 pub mod archive;
+pub mod checks;
 pub mod cluster;
 mod findings;
 mod grammar;

@@ -1,17 +1,41 @@
 //! The modules of a node: installed, edited, applied.
-use super::archive::ArchiveError;
+//!
+//! ```text
+//! archive --install--> /etc/lockstep/modules/M (edited) --configure--> …/M/active (applied)
+//!                        | people change this                | scripts run from this
+//!                        '--package, export--> archive       '--> versions/ (last three)
+//! ```
+//!
+//! One change at a time (a lock on the modules' directory); each is prepared beside its place and
+//! then exchanged in one step, so a full disk or a crash leaves the old state.
+use super::archive::{APPLIED_RECORD, ArchiveError, EXPANDED, MODULE_RECORD, Tree};
+use super::cluster::ClusterConfig;
 use super::mistake::{Mistakes, Note};
 use super::paths::Paths;
-use super::userconfig::UserConfig;
+use super::userconfig::{Mode, Neighbour, Reading, Surroundings, UserConfig};
 use crate::model::ModuleName;
+use durable::failed;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+mod carry;
+mod durable;
+mod template;
+mod versions;
+
+pub use versions::Version;
+
+/// Largest module id: the port of its data link must exist.
+pub const ID_MAX: u32 = 10_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// What the administrator gave cannot be used; exit code 2, nothing changed.
     #[error("{0}")]
     Mistakes(#[from] Mistakes),
-    #[error("{0}")]
+    #[error("{0}; nothing was changed")]
     Archive(#[from] ArchiveError),
     /// Refused, one sentence with what to do next.
     #[error("{0}")]
@@ -21,7 +45,7 @@ pub enum StoreError {
     #[error("module {0} was never configured on this node: run `lockstep config -m {0}`")]
     NotConfigured(ModuleName),
     /// The disk said no; what was there is still there.
-    #[error("{action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}; what was there is unchanged", path.display())]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
 }
 
@@ -29,15 +53,18 @@ pub enum StoreError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installed {
     pub name: ModuleName,
+    /// 0 if it cannot be read; `problem` says why.
     pub id: u32,
-    /// Digest of the edited copy.
+    /// Digest of the edited copy; differs from the applied one after an edit.
     pub edited: String,
     /// The applied copy; `None`: never configured.
     pub applied: Option<AppliedMark>,
+    /// Why this module cannot be read, one sentence.
+    pub problem: Option<String>,
 }
 
 /// Which configuration is applied, and since when.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppliedMark {
     /// Hexadecimal blake3 over names, modes and contents.
     pub digest: String,
@@ -65,6 +92,15 @@ pub struct ActiveModule {
     pub dir: PathBuf,
 }
 
+/// What `module.json` of the edited copy remembers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct ModuleRecord {
+    id: u32,
+}
+
+const MODULE_FORMAT: &str = "lockstep module";
+const APPLIED_FORMAT: &str = "lockstep applied configuration";
+
 #[derive(Clone, Debug)]
 pub struct ModuleStore {
     paths: Paths,
@@ -75,60 +111,269 @@ impl ModuleStore {
         ModuleStore { paths }
     }
 
-    /// Installs a module from an archive (or the built-in mirror template), or replaces the
-    /// edited copy of one. Answers its id.
+    /// Installs a module from an archive (`None`: the mirror template), or with `replace` puts it
+    /// over the edited copy of an installed one. Answers its id: `id` if given, else the one it
+    /// had, else the smallest free one.
     pub fn install(
         &self,
         name: &ModuleName,
-        _archive: Option<&Path>,
-        _id: Option<u32>,
-        _replace: bool,
+        archive: Option<&Path>,
+        id: Option<u32>,
+        replace: bool,
     ) -> Result<u32, StoreError> {
-        Err(StoreError::NotInstalled(name.clone()))
+        let tree = match archive {
+            Some(path) => Tree::read_archive(path)?,
+            None => template::mirror(),
+        };
+        self.install_tree(name, tree, id, replace)
     }
 
-    /// Removes a module and keeps an archive of it. The caller refuses while it runs.
+    fn install_tree(
+        &self,
+        name: &ModuleName,
+        tree: Tree,
+        id: Option<u32>,
+        replace: bool,
+    ) -> Result<u32, StoreError> {
+        // Only what no edit could make valid is refused here; the node's own view comes with
+        // `configure`.
+        let label = PathBuf::from(format!("{name}.safe:conf/userconfig.xml"));
+        read_tree(name, &tree, &label, &Surroundings::of(&self.paths))?;
+        let _lock = self.lock()?;
+        let known = self.list()?;
+        let before = known.iter().find(|module| module.name == *name);
+        if before.is_some() && !replace {
+            return Err(StoreError::Refused(format!(
+                "module {name} is installed already: add -r to replace its edited copy, \
+                 or choose another name"
+            )));
+        }
+        let had = before.filter(|module| module.problem.is_none()).map(|module| module.id);
+        let others: Vec<&Installed> = known.iter().filter(|module| module.name != *name).collect();
+        let id = match id.or(had) {
+            Some(id) => id,
+            None => (1..=ID_MAX)
+                .find(|id| others.iter().all(|module| module.id != *id))
+                .unwrap_or(ID_MAX),
+        };
+        if !(1..=ID_MAX).contains(&id) {
+            return Err(StoreError::Refused(format!("module id {id} is not from 1 to {ID_MAX}")));
+        }
+        if let Some(owner) = others.iter().find(|module| module.id == id) {
+            return Err(StoreError::Refused(format!(
+                "module id {id} belongs to module {}: choose another one with -M, \
+                 the same on every node",
+                owner.name
+            )));
+        }
+        self.put_edited(name, tree, id)?;
+        Ok(id)
+    }
+
+    fn put_edited(&self, name: &ModuleName, mut tree: Tree, id: u32) -> Result<(), StoreError> {
+        tree.put(MODULE_RECORD, 0o644, durable::record_bytes(MODULE_FORMAT, &ModuleRecord { id })?);
+        let target = self.paths.module_edited(name);
+        durable::Staged::write(&target, &tree)?.put(&target)
+    }
+
+    /// Removes a module with everything remembered of it and keeps an archive of its edited copy,
+    /// whose path is answered. The caller refuses while it runs. The logs stay.
     pub fn uninstall(&self, name: &ModuleName) -> Result<PathBuf, StoreError> {
-        Err(StoreError::NotInstalled(name.clone()))
+        let _lock = self.lock()?;
+        self.record(name)?;
+        let backup = self.paths.backup();
+        durable::make_dir(&backup)?;
+        let kept = backup.join(versions::dated(name, now_ms()));
+        durable::replace_file(&kept, 0o600, &self.edited_tree(name)?.to_bytes()?)?;
+        durable::remove_dir(&self.paths.module_edited(name))?;
+        durable::remove_dir(&self.paths.module_state(name))?;
+        Ok(kept)
     }
 
-    /// All modules, by name.
+    /// All modules, by name. One that cannot be read hides no other.
     pub fn list(&self) -> Result<Vec<Installed>, StoreError> {
-        Ok(Vec::new())
+        let root = self.paths.modules_edited();
+        let mut names = Vec::new();
+        match fs::read_dir(&root) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            found => {
+                for entry in found.map_err(failed("read", &root))? {
+                    let entry = entry.map_err(failed("read", &root))?;
+                    let name = entry.file_name().to_str().and_then(|n| ModuleName::new(n).ok());
+                    names.extend(name.filter(|_| entry.path().is_dir()));
+                }
+            }
+        }
+        names.sort();
+        Ok(names.into_iter().map(|name| self.installed(name)).collect())
+    }
+
+    fn installed(&self, name: ModuleName) -> Installed {
+        let read = || {
+            let record = self.record(&name)?;
+            let edited = self.edited_tree(&name)?.digest();
+            Ok::<_, StoreError>((record.id, edited, self.applied_mark(&name)?))
+        };
+        match read() {
+            Ok((id, edited, applied)) => Installed { name, id, edited, applied, problem: None },
+            Err(error) => Installed {
+                id: self.record(&name).map_or(0, |record| record.id),
+                edited: String::new(),
+                applied: self.applied_mark(&name).ok().flatten(),
+                problem: Some(error.to_string()),
+                name,
+            },
+        }
     }
 
     /// Writes the edited copy as an archive.
-    pub fn package(&self, name: &ModuleName, _out: &Path) -> Result<(), StoreError> {
-        Err(StoreError::NotInstalled(name.clone()))
+    pub fn package(&self, name: &ModuleName, out: &Path) -> Result<(), StoreError> {
+        self.record(name)?;
+        let bytes = self.edited_tree(name)?.to_bytes()?;
+        durable::replace_file(out, 0o644, &bytes)
     }
 
-    /// Checks the edited copy; changes nothing.
+    /// Checks the edited copy among the cluster and the other modules; changes nothing.
     pub fn check(&self, name: &ModuleName) -> Result<UserConfig, StoreError> {
-        Err(StoreError::NotInstalled(name.clone()))
+        self.record(name)?;
+        let tree = self.edited_tree(name)?;
+        Ok(self.read_edited(name, &tree)?.config)
     }
 
-    /// Checks the edited copy and applies it, at once or not at all.
+    /// Checks the edited copy and applies it, at once or not at all. The edited copy is not
+    /// touched.
     pub fn configure(&self, name: &ModuleName) -> Result<Applied, StoreError> {
-        Err(StoreError::NotInstalled(name.clone()))
+        let _lock = self.lock()?;
+        self.record(name)?;
+        let tree = self.edited_tree(name)?;
+        let reading = self.read_edited(name, &tree)?;
+        let mark = AppliedMark { digest: tree.digest(), date_ms: now_ms() };
+        let mut active = tree.clone();
+        active.put(EXPANDED, 0o644, reading.expanded.into_bytes());
+        active.put(APPLIED_RECORD, 0o644, durable::record_bytes(APPLIED_FORMAT, &mark)?);
+        let target = self.paths.module_active(name);
+        let staged = durable::Staged::write(&target, &active)?;
+        self.keep_version(name, &tree, mark.date_ms)?;
+        staged.put(&target)?;
+        let AppliedMark { digest, date_ms } = mark;
+        Ok(Applied { digest, date_ms, notes: reading.config.notes })
     }
 
-    /// The applied configuration.
+    /// The applied configuration, read again and checked against today's `cluster.xml`.
     pub fn active(&self, name: &ModuleName) -> Result<ActiveModule, StoreError> {
+        let id = self.record(name)?.id;
         let dir = self.paths.module_active(name);
-        Err(StoreError::Io {
-            action: "read",
-            path: dir,
-            source: std::io::ErrorKind::NotFound.into(),
-        })
+        let mark = self.applied_mark(name)?;
+        let mark = mark.ok_or_else(|| StoreError::NotConfigured(name.clone()))?;
+        // Macros were put in when the configuration was applied; today's environment is not asked.
+        let text = super::xml::read_text(&dir.join(EXPANDED))?;
+        let around = Surroundings {
+            cluster: self.cluster()?,
+            environment: |_| None,
+            ..Surroundings::of(&self.paths)
+        };
+        let label = self.paths.module_edited(name).join("conf/userconfig.xml");
+        let config = UserConfig::parse(&label, &text, &around)?.config;
+        let AppliedMark { digest, date_ms } = mark;
+        Ok(ActiveModule { name: name.clone(), id, config, digest, date_ms, dir })
     }
 
-    /// Name, id and archive of a module as bytes for another node (`-E`).
-    pub fn export(&self, name: &ModuleName) -> Result<Vec<u8>, StoreError> {
-        Err(StoreError::NotInstalled(name.clone()))
+    /// `cluster.xml` of this node, if there is one.
+    fn cluster(&self) -> Result<Option<ClusterConfig>, StoreError> {
+        let path = self.paths.cluster_xml();
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(Some(ClusterConfig::load(&path)?))
     }
 
-    /// Installs what another node exported, with the same id, over an older copy if there is one.
-    pub fn import(&self, _bytes: &[u8]) -> Result<ModuleName, StoreError> {
-        Err(StoreError::Refused("nothing to import".into()))
+    fn read_edited(&self, name: &ModuleName, tree: &Tree) -> Result<Reading, StoreError> {
+        let mut around = Surroundings::of(&self.paths);
+        around.cluster = self.cluster()?;
+        around.neighbours = self.neighbours(name)?;
+        let label = self.paths.module_edited(name).join("conf/userconfig.xml");
+        let mut reading = read_tree(name, tree, &label, &around)?;
+        let found = super::checks::on_this_node(&reading.config, tree, &label);
+        reading.config.notes.extend(found);
+        Ok(reading)
+    }
+
+    /// Directories and addresses of the other modules: as applied, else as edited. A module that
+    /// cannot be read holds nothing; it cannot be started either.
+    fn neighbours(&self, name: &ModuleName) -> Result<Vec<Neighbour>, StoreError> {
+        let around = Surroundings::of(&self.paths);
+        let mut neighbours = Vec::new();
+        for other in self.list()?.into_iter().filter(|other| other.name != *name) {
+            let active = self.paths.module_active(&other.name).join(EXPANDED);
+            let edited = self.paths.module_edited(&other.name).join("conf/userconfig.xml");
+            let path = if active.exists() { active } else { edited };
+            let Ok(reading) = UserConfig::read(&path, &around) else { continue };
+            let dirs = reading.config.rfs.map(|rfs| rfs.dirs).unwrap_or_default();
+            neighbours.push(Neighbour {
+                name: other.name,
+                dirs: dirs.into_iter().map(|dir| dir.path).collect(),
+                vips: reading.config.vips.iter().map(|vip| vip.addr).collect(),
+            });
+        }
+        Ok(neighbours)
+    }
+
+    fn record(&self, name: &ModuleName) -> Result<ModuleRecord, StoreError> {
+        let path = self.paths.module_edited(name).join(MODULE_RECORD);
+        let record = durable::read_record(MODULE_FORMAT, &path)?;
+        record.ok_or_else(|| StoreError::NotInstalled(name.clone()))
+    }
+
+    fn applied_mark(&self, name: &ModuleName) -> Result<Option<AppliedMark>, StoreError> {
+        durable::read_record(APPLIED_FORMAT, &self.paths.module_active(name).join(APPLIED_RECORD))
+    }
+
+    fn edited_tree(&self, name: &ModuleName) -> Result<Tree, StoreError> {
+        Ok(Tree::read_folder(&self.paths.module_edited(name))?)
+    }
+
+    /// Held by whoever changes modules; given back when the answer is dropped or the process ends.
+    fn lock(&self) -> Result<fs::File, StoreError> {
+        let root = self.paths.modules_state();
+        durable::make_dir(&root)?;
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o755))
+            .map_err(failed("prepare", &root))?;
+        let path = root.join(".lock");
+        let file = fs::File::options().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(failed("lock", &path))?;
+        file.lock().map_err(failed("lock", &path))?;
+        Ok(file)
     }
 }
+
+/// Reads the configuration of a tree and checks that the module can be one at all.
+fn read_tree(
+    name: &ModuleName,
+    tree: &Tree,
+    label: &Path,
+    around: &Surroundings,
+) -> Result<Reading, StoreError> {
+    let Some(entry) = tree.get("conf/userconfig.xml") else {
+        return Err(StoreError::Refused(format!(
+            "module {name} has no conf/userconfig.xml: write one, see conf/userconfig.xml of \
+             the project"
+        )));
+    };
+    let text = super::xml::decode(label, entry.bytes.clone())?;
+    let reading = UserConfig::parse(label, &text, around)?;
+    if reading.config.mode == Mode::Mirror && tree.get("bin/start_prim").is_none() {
+        return Err(StoreError::Refused(format!(
+            "mirror module {name} has no bin/start_prim: add the script that starts the \
+             application on the primary"
+        )));
+    }
+    Ok(reading)
+}
+
+/// For people only; nothing is decided by it.
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+#[cfg(test)]
+mod tests;

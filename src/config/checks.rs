@@ -1,0 +1,155 @@
+//! A configuration against the node it is on: what is missing here, said at a check, and what
+//! forbids a start.
+//!
+//! Files come and go, so nothing of this is a mistake of the configuration.
+use super::archive::Tree;
+use super::mistake::Note;
+use super::userconfig::{Mode, UserConfig};
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// What would forbid a start of this module on this node today; `file` is its userconfig.xml.
+pub fn on_this_node(config: &UserConfig, tree: &Tree, file: &Path) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let mut note = |element: &str, attribute: Option<&str>, text: String| {
+        let attribute = attribute.map(str::to_owned);
+        let element = element.to_owned();
+        notes.push(Note { file: file.to_path_buf(), line: 1, element, attribute, text });
+    };
+    if let Err(text) = config.startable() {
+        note("service", Some("mode"), format!("the module cannot be started yet: {text}"));
+    }
+    for problem in dir_problems(config) {
+        note("replicated", Some("dir"), format!("{problem} (an error only at start)"));
+    }
+    for entry in tree.entries() {
+        let script = entry.name.starts_with("bin/start_") || entry.name.starts_with("bin/stop_");
+        if script && entry.mode & 0o111 == 0 {
+            note("user", None, format!("{} is not executable: chmod +x it", entry.name));
+        }
+    }
+    notes
+}
+
+/// Everything that forbids a start on this node, one sentence each; `dir` is the applied copy.
+pub fn ready_to_start(config: &UserConfig, dir: &Path) -> Result<(), Vec<String>> {
+    let mut problems = Vec::new();
+    problems.extend(config.startable().err());
+    problems.extend(dir_problems(config));
+    for dir in config.rfs.iter().flat_map(|rfs| &rfs.dirs) {
+        match nested_mounts(&dir.path) {
+            Ok(mounts) => problems.extend(mounts.iter().map(|mount| {
+                format!(
+                    "{} is mounted below the replicated directory {}: unmount it, or replicate \
+                     it by itself",
+                    mount.display(),
+                    dir.path.display()
+                )
+            })),
+            Err(error) => problems.push(format!("cannot read /proc/self/mountinfo: {error}")),
+        }
+    }
+    let script = dir.join("bin/start_prim");
+    let executable = |path: &Path| fs::metadata(path).map(|m| m.permissions().mode() & 0o111 != 0);
+    if config.mode == Mode::Mirror && config.user.is_some() && !executable(&script).unwrap_or(false)
+    {
+        problems.push(format!("{} is missing or not executable", script.display()));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// Replicated directories and `tocheck` paths that are not as a start needs them.
+fn dir_problems(config: &UserConfig) -> Vec<String> {
+    let mut problems = Vec::new();
+    let Some(rfs) = &config.rfs else { return problems };
+    for dir in &rfs.dirs {
+        let shown = dir.path.display();
+        match fs::metadata(&dir.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => problems.push(format!(
+                "the replicated directory {shown} does not exist on this node: create it"
+            )),
+            Err(error) => {
+                problems.push(format!("the replicated directory {shown} cannot be read: {error}"));
+            }
+            Ok(meta) if !meta.is_dir() => {
+                problems.push(format!("{shown} is not a directory: replicate directories only"));
+            }
+            Ok(_) => match fs::canonicalize(&dir.path) {
+                Ok(real) if real != dir.path => problems.push(format!(
+                    "{shown} leads through a symbolic link to {}: write that path",
+                    real.display()
+                )),
+                _ => {}
+            },
+        }
+    }
+    for path in rfs.tocheck() {
+        if fs::symlink_metadata(path).is_err() {
+            let shown = path.display();
+            problems.push(format!("{shown} (tocheck) does not exist: is its disk mounted?"));
+        }
+    }
+    problems
+}
+
+/// Mount points strictly below `path`, each once, in the order of their names.
+///
+/// # Errors
+/// `/proc/self/mountinfo` cannot be read.
+pub fn nested_mounts(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    Ok(mounts_below(&fs::read("/proc/self/mountinfo")?, path))
+}
+
+fn mounts_below(mountinfo: &[u8], path: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = mountinfo
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
+        .map(unescaped)
+        .filter(|mount| mount != path && mount.starts_with(path))
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// The kernel writes space, tab, newline and backslash as `\ooo`.
+fn unescaped(field: &[u8]) -> PathBuf {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after
+            .get(..3)
+            .filter(|digits| *first == b'\\' && digits.iter().all(|d| (b'0'..=b'7').contains(d)));
+        match digits {
+            Some(digits) => {
+                let value = digits.iter().fold(0u32, |value, d| value * 8 + u32::from(d - b'0'));
+                out.push(value as u8);
+                rest = &after[3..];
+            }
+            None => {
+                out.push(*first);
+                rest = after;
+            }
+        }
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_mounts_are_strictly_below_and_unescaped() {
+        let info = b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            30 22 8:2 / /srv/data rw - ext4 /dev/sdb1 rw\n\
+            31 30 8:3 / /srv/data/a\\040b rw - xfs /dev/sdc1 rw\n\
+            32 30 8:3 / /srv/data/a\\040b rw - xfs /dev/sdc1 rw\n\
+            33 22 8:4 / /srv/database rw - xfs /dev/sdd1 rw\nbroken\n";
+        assert_eq!(mounts_below(info, Path::new("/srv/data")), [PathBuf::from("/srv/data/a b")]);
+        assert!(mounts_below(info, Path::new("/srv/data/a b")).is_empty());
+        assert!(nested_mounts(Path::new("/")).unwrap().contains(&PathBuf::from("/proc")));
+    }
+}
