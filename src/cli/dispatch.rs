@@ -4,7 +4,7 @@ use super::context::{Context, usage};
 use super::wait::Goal;
 use super::{cluster, log, module, state};
 use crate::api::{Command, Data, Nodes, Refusal, Response, Switch, UserSetting};
-use crate::model::{ModuleName, Role};
+use crate::model::Role;
 
 /// Carries it out; answers the exit code.
 pub fn carry_out(context: &mut Context<'_>, line: CommandLine) -> Result<u8, Refusal> {
@@ -38,7 +38,7 @@ fn command(context: &mut Context<'_>, verb: Verb) -> Result<u8, Refusal> {
             let second = Command::Second { discard, full: mode.is_some() };
             act(context, second, &wait, Goal::Role(Role::Second))
         }
-        Verb::Shutdown(wait) => shutdown(context, &wait),
+        Verb::Shutdown { timeout } => shutdown(context, timeout),
         Verb::State { verbose, local, quiet } => show_state(context, verbose, local, quiet),
         Verb::Waitstate { state, timeout } => context.wait_for(Goal::Role(state.0), timeout, false),
         Verb::Waitstart { timeout } => context.wait_for(Goal::Started, timeout, false),
@@ -135,28 +135,16 @@ fn swap(context: &mut Context<'_>, mode: Option<NoSync>, wait: &Wait) -> Result<
     act(context, Command::Swap, wait, Goal::NotRole(role))
 }
 
-/// All modules; with `--wait` until none of them runs.
-fn shutdown(context: &mut Context<'_>, wait: &Wait) -> Result<u8, Refusal> {
+/// All modules of the nodes that are meant. Waits without being told to: the system calls it
+/// before it switches off.
+fn shutdown(context: &mut Context<'_>, timeout: Option<f64>) -> Result<u8, Refusal> {
     context.module = None;
     let replies = context.ask(Command::Shutdown)?;
     let exit = context.show(&replies);
-    if exit != 0 || wait.wait.is_none() {
+    if exit != 0 {
         return Ok(exit);
     }
-    let running = |views: Vec<crate::api::ModuleView>| {
-        views.into_iter().filter(|view| view.state.role != Role::Stop).map(|view| view.module)
-    };
-    let mut modules: Vec<ModuleName> = Vec::new();
-    for reply in context.ask(Command::State)? {
-        if let Response::Data { data: Data::Modules(views) } = reply.response {
-            modules.extend(running(views));
-        }
-    }
-    for module in modules {
-        context.module = Some(module);
-        context.wait_for(Goal::Role(Role::Stop), wait.timeout, false)?;
-    }
-    Ok(0)
+    context.wait_all_stopped(timeout)
 }
 
 fn show_state(

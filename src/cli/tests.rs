@@ -134,7 +134,10 @@ impl Handler for Canned {
             (Command::State, _) => {
                 let asked = self.asked.fetch_add(1, Ordering::Relaxed);
                 let state = self.states[asked.min(self.states.len() - 1)];
-                Response::data(Data::Module(Box::new(view(state))))
+                match request.module {
+                    Some(_) => Response::data(Data::Module(Box::new(view(state)))),
+                    None => Response::data(Data::Modules(vec![view(state)])),
+                }
             }
             (_, Some(refusal)) => Response::Refused(refusal.clone()),
             _ => Response::ok(),
@@ -352,6 +355,23 @@ fn a_swap_waits_for_the_other_role() {
     let daemon = daemon(&[PRIM, PRIM, RETURNING, SECOND], None);
     assert_eq!(lockstep("swap -m web --wait", &daemon.paths).code, 0);
     assert_eq!(daemon.canned.asked.load(Ordering::Relaxed), 4);
+}
+
+#[test]
+fn shutdown_waits_until_all_is_stopped() {
+    let stopping = State::new(Role::Wait, Readiness::Transient);
+    let daemon = daemon(&[PRIM, stopping, State::STOP], None);
+    assert_eq!(lockstep("shutdown", &daemon.paths).code, 0);
+    assert_eq!(daemon.canned.asked.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn all_modules_make_a_table() {
+    let daemon = daemon(&[PRIM], None);
+    insta::assert_snapshot!(lockstep("state", &daemon.paths).out, @"
+    MODULE                ID LOCAL            REMOTE                   REASON
+    web                    3 PRIM Ready       n1 PRIM Ready            return from n1 is under way
+    ");
 }
 
 #[test]

@@ -109,6 +109,27 @@ impl Context<'_> {
         }
     }
 
+    /// Waits until no module runs on any node that is meant.
+    pub fn wait_all_stopped(&mut self, timeout: Option<f64>) -> Result<u8, Refusal> {
+        let begin = Instant::now();
+        let mut shown = Shown::default();
+        loop {
+            let replies = self.ask(Command::State)?;
+            let mut running = views(replies)?;
+            running.retain(|view| view.state.role != Role::Stop);
+            if running.is_empty() {
+                return Ok(0);
+            }
+            if let Some(line) = shown.line(&running) {
+                self.say(&line);
+            }
+            if timeout.is_some_and(|limit| begin.elapsed().as_secs_f64() >= limit) {
+                return Err(timed_out(Goal::Role(Role::Stop), &running, begin.elapsed()));
+            }
+            std::thread::sleep(PERIOD);
+        }
+    }
+
     /// The role of the module here, before a swap is asked for.
     pub fn role_now(&mut self) -> Result<Role, Refusal> {
         let mut request = self.request(Command::State);
@@ -139,6 +160,7 @@ fn views(replies: Vec<Reply>) -> Result<Vec<ModuleView>, Refusal> {
     for reply in replies {
         match reply.response {
             Response::Data { data: Data::Module(view) } => views.push(*view),
+            Response::Data { data: Data::Modules(all) } => views.extend(all),
             Response::Refused(refusal) => return Err(refusal),
             _ => {}
         }

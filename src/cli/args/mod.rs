@@ -166,9 +166,13 @@ pub enum Verb {
         #[command(flatten)]
         wait: Wait,
     },
-    /// Stop all modules of this node
-    #[command(after_help = "Example: lockstep shutdown --wait")]
-    Shutdown(Wait),
+    /// Stop all modules of the node and wait until they are stopped
+    #[command(after_help = "Example: lockstep shutdown --timeout 300")]
+    Shutdown {
+        /// Give up waiting after this many seconds (exit 5); without it, wait for ever
+        #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+        timeout: Option<f64>,
+    },
     /// Show the state of a module, or of all of them
     #[command(after_help = "Example: lockstep state -m web --json")]
     State {
