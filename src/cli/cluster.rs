@@ -2,18 +2,20 @@
 use super::args::ClusterVerb;
 use super::context::{Context, failed, io_refusal, usage};
 use super::offline;
+use crate::api::client::ClientError;
 use crate::api::{Command, Exit, Nodes, Refusal, Response};
 use crate::config::cluster::ClusterConfig;
 use crate::model::NodeName;
-use crate::trust::{self, Pki, TokenStore, TrustError};
+use crate::peer::{self, JoinOptions, PeerError};
+use crate::trust::{self, JoinCode, Pki, TokenStore, TrustError};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub fn carry_out(context: &mut Context<'_>, verb: ClusterVerb) -> Result<u8, Refusal> {
     match verb {
-        ClusterVerb::Init { node, force, file } => init(context, node, force, file),
+        verb @ ClusterVerb::Init { .. } => init(context, verb),
         ClusterVerb::Token { address } => token(context, address),
-        ClusterVerb::Join { .. } => Err(later("cluster join")),
+        verb @ ClusterVerb::Join { .. } => join(context, verb),
         ClusterVerb::Config { lock: Some(_), .. } => {
             Err(later("locking of cluster.xml; leave the word away"))
         }
@@ -59,40 +61,116 @@ fn config(context: &mut Context<'_>, file: Option<PathBuf>) -> Result<u8, Refusa
     Ok(context.show(&replies))
 }
 
-fn init(
-    context: &mut Context<'_>,
-    node: Option<NodeName>,
-    force: bool,
-    file: Option<PathBuf>,
-) -> Result<u8, Refusal> {
+fn init(context: &mut Context<'_>, verb: ClusterVerb) -> Result<u8, Refusal> {
+    let ClusterVerb::Init { node, addresses, port, force, file } = verb else {
+        return Err(usage("not an init"));
+    };
     only_here(context)?;
     let path = context.paths.cluster_xml();
-    if file.is_none() && !path.exists() {
-        return Err(usage(format!(
-            "{} does not exist: write it (nodes and their addresses), or name a file, \
-             then run `lockstep cluster init` again",
-            path.display()
-        )));
-    }
-    let source = file.clone().unwrap_or_else(|| path.clone());
-    offline::check_cluster(&source, &source)?;
-    let cluster = load(&source)?;
-    let node = own_name(&cluster, node)?;
-    let pki = trust::init(&context.paths.pki(), &node, force).map_err(|error| refusal(&error))?;
-    if file.is_some() {
-        let xml = read(&source)?;
-        let request = context.request(Command::ClusterConfig { xml: Some(xml) });
-        if let Some(Response::Refused(refusal)) = offline::answer(&context.paths, &request) {
-            return Err(refusal);
+    let (node, xml) = if addresses.addresses.is_empty() {
+        let source = file.unwrap_or_else(|| path.clone());
+        if !source.exists() {
+            return Err(usage(format!(
+                "{} does not exist: name this node's address with --addr, or write the file \
+                 (nodes and their addresses), then run `lockstep cluster init` again",
+                source.display()
+            )));
         }
+        offline::check_cluster(&source, &source)?;
+        (own_name(&load(&source)?, node)?, read(&source)?)
+    } else {
+        if path.exists() && !force {
+            return Err(usage(format!(
+                "{} exists already: leave --addr away to use it, or add --force to replace it",
+                path.display()
+            )));
+        }
+        let node = node.map_or_else(machine_name, Ok)?;
+        let xml = peer::first_cluster_xml(&node, &addresses.addresses, port);
+        (node, xml)
+    };
+    offline::check_cluster_text(&xml, &path)?;
+    let pki = trust::init(&context.paths.pki(), &node, force).map_err(|error| refusal(&error))?;
+    let request = context.request(Command::ClusterConfig { xml: Some(xml) });
+    if let Some(Response::Refused(refusal)) = offline::answer(&context.paths, &request) {
+        return Err(refusal);
     }
+    let next = tell_daemon(context)?;
+    let (cluster, node) = (pki.cluster(), pki.node());
     let text = format!(
-        "cluster {} begun, this node is {}; next: start the daemon, `lockstep cluster token` here, \
-         `lockstep cluster join` on the other nodes",
-        pki.cluster(),
-        pki.node()
+        "cluster {cluster} begun, this node is {node}; {next}to add a node, run \
+         `lockstep cluster token` here and `lockstep cluster join` there"
     );
     Ok(done(context, text))
+}
+
+fn join(context: &mut Context<'_>, verb: ClusterVerb) -> Result<u8, Refusal> {
+    let ClusterVerb::Join { address, token, node, addresses, replace, force } = verb else {
+        return Err(usage("not a join"));
+    };
+    only_here(context)?;
+    let code: JoinCode = token.trim().parse().map_err(|error: TrustError| refusal(&error))?;
+    let options = JoinOptions {
+        address: Some(socket_address(&address, code.address.port())?),
+        code,
+        node: node.map_or_else(machine_name, Ok)?,
+        addresses: addresses.addresses,
+        replace,
+        force,
+        paths: context.paths.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| failed(format!("start the network part: {error}")))?;
+    let joined = runtime.block_on(peer::join(options)).map_err(|error| peer_refusal(&error))?;
+    let next = tell_daemon(context)?;
+    let nodes: Vec<String> = joined.cluster.nodes().iter().map(NodeName::to_string).collect();
+    let text = format!(
+        "node {} joined cluster {} through {}; {next}nodes are: {}",
+        joined.pki.node(),
+        joined.pki.cluster(),
+        joined.through,
+        nodes.join(", ")
+    );
+    Ok(done(context, text))
+}
+
+/// `192.0.2.1`, `192.0.2.1:4800`, `2001:db8::1`, `[2001:db8::1]:4800`.
+fn socket_address(text: &str, port: u16) -> Result<SocketAddr, Refusal> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(address);
+    }
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let ip: IpAddr = bare
+        .parse()
+        .map_err(|_| usage(format!("{text:?} is not an IP address, e.g. 192.0.2.1")))?;
+    Ok(SocketAddr::new(ip, port))
+}
+
+/// First part of the machine's name.
+fn machine_name() -> Result<NodeName, Refusal> {
+    let name = nix::unistd::gethostname()
+        .map_err(|error| failed(format!("read the machine's name: {error}; use --node")))?;
+    let name = name.to_string_lossy().into_owned();
+    let first = name.split('.').next().unwrap_or_default();
+    NodeName::new(first)
+        .map_err(|error| usage(format!("the machine's name is no node name: {error}; use --node")))
+}
+
+/// A daemon that runs already reads keys and `cluster.xml` now. Answers what is left to do.
+fn tell_daemon(context: &mut Context<'_>) -> Result<&'static str, Refusal> {
+    let mut request = context.request(Command::ClusterConfig { xml: None });
+    request.module = None;
+    match context.send(&request) {
+        Err(ClientError::NotRunning(_)) => Ok("start its daemon (`systemctl start lockstep`); "),
+        // A daemon without keys may as well begin anew to read them.
+        Err(ClientError::Cut | ClientError::Io(_)) => Ok(""),
+        Err(error) => Err(super::ask::refusal(&error)),
+        Ok(replies) => match replies.into_iter().last().map(|reply| reply.response) {
+            Some(Response::Refused(refusal)) => Err(refusal),
+            _ => Ok(""),
+        },
+    }
 }
 
 /// The code goes to standard output alone, so that `join --token "$(…)"` works.
@@ -191,13 +269,20 @@ fn later(what: &str) -> Refusal {
 
 fn refusal(error: &TrustError) -> Refusal {
     let (code, exit) = match error {
-        TrustError::AlreadyMember { .. } => ("already-member", Exit::Refused),
+        TrustError::AlreadyMember { .. } => ("cluster-member", Exit::Refused),
         TrustError::File { path, source, what } => return io_refusal(what, path, source),
         TrustError::NotAToken { .. } => ("usage", Exit::Usage),
         TrustError::UnknownToken | TrustError::ExpiredToken => ("token", Exit::NotAuthorised),
         _ => ("trust", Exit::Failed),
     };
     Refusal { code: code.to_owned(), text: error.to_string(), exit }
+}
+
+fn peer_refusal(error: &PeerError) -> Refusal {
+    match error {
+        PeerError::Trust(error) => refusal(error),
+        _ => Refusal { code: "join".to_owned(), text: error.to_string(), exit: Exit::Failed },
+    }
 }
 
 fn done(context: &mut Context<'_>, text: String) -> u8 {

@@ -150,14 +150,19 @@ fn date(milliseconds: i64) -> String {
 fn cluster_config(paths: &Paths, xml: Option<&str>) -> Result<Response, Refusal> {
     let path = paths.cluster_xml();
     if let Some(xml) = xml {
-        let draft = Draft::new(xml.as_bytes())?;
-        check_cluster(&draft.path, &path)?;
+        check_cluster_text(xml, &path)?;
         replace_file(&path, xml.as_bytes())
             .map_err(|error| super::context::io_refusal("write", &path, &error))?;
     } else {
         check_cluster(&path, &path)?;
     }
     Ok(Response::ok_with(format!("{} applied", path.display())))
+}
+
+/// Checks a text that is to become `path`.
+pub fn check_cluster_text(xml: &str, path: &Path) -> Result<(), Refusal> {
+    let draft = Draft::new(xml.as_bytes())?;
+    check_cluster(&draft.path, path).map(|_| ())
 }
 
 /// Checks `file`, with `shown` in its place in the sentences. Answers nodes and notes as text.

@@ -254,6 +254,28 @@ fn the_words_of_scripts_reach_the_log_without_a_daemon() {
 }
 
 #[test]
+fn a_cluster_is_begun_once_and_prints_codes() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    let ran = lockstep("cluster init --node n1", &paths);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("--addr"), "{}", ran.err);
+    let line = "cluster init --node n1 --addr 192.0.2.1 --lan second=198.51.100.1";
+    let ran = lockstep(line, &paths);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.out.contains("this node is n1; start its daemon"), "{}", ran.out);
+    let ran = lockstep("cluster confcheck", &paths);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "no mistakes: nodes n1, lans default, second\n"));
+    let ran = lockstep("cluster init --node n1", &paths);
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    let ran = lockstep("cluster token", &paths);
+    assert_eq!((ran.code, ran.out.lines().count()), (0, 1), "{}", ran.err);
+    let code: crate::trust::JoinCode = ran.out.trim().parse().unwrap();
+    assert_eq!(code.address, "192.0.2.1:4800".parse().unwrap());
+    assert_eq!(lockstep("cluster join 192.0.2.1 --token nonsense", &paths).code, 2);
+}
+
+#[test]
 fn state_prints_the_local_line_first() {
     let daemon = daemon(&[RETURNING], None);
     let ran = lockstep("state -m web", &daemon.paths);

@@ -4,7 +4,7 @@ mod cluster;
 mod later;
 mod module;
 
-pub use cluster::ClusterVerb;
+pub use cluster::{Addresses, ClusterVerb};
 pub use later::later;
 pub use module::ModuleVerb;
 

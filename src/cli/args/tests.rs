@@ -143,13 +143,20 @@ fn meanings_of_words() {
             words: ["-x", "is", "not", "an", "option", "here"].map(str::to_owned).into()
         })
     );
+    let lan = |name: &str, address: &str| (name.to_owned(), address.parse().unwrap());
     let join = ClusterVerb::Join {
         address: "192.0.2.1".into(),
         token: "abc".into(),
         node: NodeName::new("n2").ok(),
+        addresses: Addresses {
+            addresses: vec![lan("default", "192.0.2.2"), lan("lan2", "2001:db8::2")],
+        },
+        replace: false,
         force: false,
     };
-    assert_eq!(verb("cluster join 192.0.2.1 --token abc --node n2"), Verb::Cluster(join));
+    let line = "cluster join 192.0.2.1 --token abc --node n2 --addr 192.0.2.2 \
+                --lan lan2=[2001:db8::2]";
+    assert_eq!(verb(line), Verb::Cluster(join));
     for line in ["printe -m AM words", "printe words -m AM"] {
         assert_eq!(verb(line), Verb::Printe(Words { words: vec!["words".into()] }), "{line}");
         assert_eq!(parsed(line).common.module, ModuleName::new("AM").ok(), "{line}");
