@@ -13,7 +13,7 @@ use crate::config::store::{ModuleStore, StoreError};
 use crate::config::userconfig::{Mode, UserConfig};
 use crate::logbook::{self, Entry, Logbook, texts};
 use crate::model::ModuleName;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// Carries a request out in files. `None`: it needs a running daemon.
@@ -111,9 +111,10 @@ fn import(
 fn list(store: &ModuleStore) -> Result<Response, Refusal> {
     let installed = store.list().map_err(|error| refusal(&error))?;
     let modules = installed.into_iter().map(|module| {
-        let mode = match store.check(&module.name) {
-            Ok(config) => mode_word(config.mode).to_owned(),
-            Err(_) => "with mistakes, see module check".to_owned(),
+        let mode = match (module.problem, store.check(&module.name)) {
+            (Some(problem), _) => problem,
+            (None, Ok(config)) => mode_word(config.mode).to_owned(),
+            (None, Err(_)) => format!("has mistakes, see `module check {}`", module.name),
         };
         let configured = module.applied.is_some();
         ModuleSummary { module: module.name, id: module.id, mode, configured }
@@ -261,9 +262,10 @@ pub fn refusal(error: &StoreError) -> Refusal {
         StoreError::NotInstalled(_) | StoreError::NotConfigured(_) => {
             (crate::api::response::code::NO_MODULE, Exit::Failed)
         }
-        StoreError::Io { action, path, source } => {
-            return super::context::io_refusal(action, path, source);
+        StoreError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            ("not-authorised", Exit::NotAuthorised)
         }
+        StoreError::Io { .. } => ("failed", Exit::Failed),
     };
     Refusal { code: code.to_owned(), text: error.to_string(), exit }
 }

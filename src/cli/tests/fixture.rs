@@ -1,0 +1,198 @@
+//! A daemon made of fixed answers, and a way to run command lines.
+use crate::api::{
+    Command, Data, Fanout, Handler, HeartbeatView, ModuleView, PeerView, Refusal, Remote,
+    ReplicationView, Replies, Request, Response, SettingsView,
+};
+use crate::cli::{Output, run};
+use crate::config::paths::Paths;
+use crate::model::{
+    BootId, CopyState, EngineMode, EngineStatus, Level, Lineage, ModuleName, NodeName, Position,
+    Progress, Readiness, Role, Seq, Side, State,
+};
+use futures_util::future::BoxFuture;
+use std::ffi::OsString;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+pub struct Ran {
+    pub code: u8,
+    pub out: String,
+    pub err: String,
+}
+
+pub fn run_as(program: &str, line: &str, paths: &Paths) -> Ran {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let words = line.split(' ').map(OsString::from);
+    let output = Output { out: &mut out, err: &mut err };
+    let code = run(&OsString::from(program), words, paths.clone(), output);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code, out: text(out), err: text(err) }
+}
+
+pub fn lockstep(line: &str, paths: &Paths) -> Ran {
+    run_as("/usr/bin/lockstep", line, paths)
+}
+
+pub fn node(name: &str) -> NodeName {
+    NodeName::new(name).unwrap()
+}
+
+pub fn module() -> ModuleName {
+    ModuleName::new("web").unwrap()
+}
+
+pub fn side() -> Side {
+    Side {
+        node: node("n2"),
+        boot: BootId(1),
+        lineage: Lineage::default(),
+        position: Position { epoch: None, seq: Seq(1200) },
+        exact: true,
+        copy: CopyState::Current,
+        lost_volatile: false,
+        sole: false,
+        dirty_base: None,
+        dirty_objects: 0,
+        dirty_bytes: 0,
+        window: None,
+    }
+}
+
+pub fn view(state: State) -> ModuleView {
+    let progress = Progress {
+        plan: "zones".into(),
+        objects_done: 12,
+        objects_todo: 28,
+        bytes_done: 1 << 20,
+        bytes_todo: 3 << 20,
+        bytes_sent: 1_100_000,
+        bytes_per_second: 2 << 20,
+        remaining_ms: Some(1500),
+        finished: false,
+    };
+    let transient = state.readiness == Readiness::Transient;
+    ModuleView {
+        node: node("n2"),
+        module: module(),
+        id: 3,
+        state,
+        since: Some("2026-02-03T04:05:06Z".into()),
+        reason: "return from n1 is under way".into(),
+        epoch: 7,
+        policy: Some("both-alone".into()),
+        peers: vec![PeerView {
+            node: node("n1"),
+            state: Some(State::new(Role::Prim, Readiness::Ready)),
+            alive: true,
+            config_digest: Some("0123456789abcdef".into()),
+            heartbeats: vec![HeartbeatView { lan: "default".into(), up: true, age_ms: Some(80) }],
+        }],
+        replication: Some(ReplicationView {
+            level: Level::Mirror,
+            dirs: vec!["/srv/web".into()],
+            engine_pid: Some(4711),
+            status: Some(EngineStatus {
+                mode: EngineMode::FollowingReturn,
+                side: side(),
+                peer: Some(node("n1")),
+                link_up: true,
+                applied: Seq(1200),
+                acknowledged: Seq(1200),
+                durable: Seq(1100),
+                operations: 40,
+                bytes: 163_840,
+                latency_p50_us: 180,
+                latency_p99_us: 900,
+                held: 0,
+                progress: transient.then_some(progress),
+                features: vec!["io_uring".into()],
+            }),
+            up_to_date: !transient,
+            in_sync: !transient,
+        }),
+        addresses: Vec::new(),
+        config_digest: "0123456789abcdef".into(),
+        config_date: Some("2026-02-03T04:00:00Z".into()),
+        settings: SettingsView::default(),
+        resources: Vec::new(),
+        loops: 0,
+        loops_max: 3,
+    }
+}
+
+/// Answers `State` with the next of `states` (the last one for ever), refuses what is listed.
+pub struct Canned {
+    pub states: Vec<State>,
+    pub asked: AtomicUsize,
+    pub refuse: Option<Refusal>,
+    pub seen: Mutex<Vec<Request>>,
+}
+
+impl Handler for Canned {
+    fn handle(&self, request: Request, _: Replies) -> BoxFuture<'_, Response> {
+        let response = match (&request.command, &self.refuse) {
+            (Command::State, _) => {
+                let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+                let state = self.states[asked.min(self.states.len() - 1)];
+                match request.module {
+                    Some(_) => Response::data(Data::Module(Box::new(view(state)))),
+                    None => Response::data(Data::Modules(vec![view(state)])),
+                }
+            }
+            (_, Some(refusal)) => Response::Refused(refusal.clone()),
+            _ => Response::ok(),
+        };
+        self.seen.lock().unwrap().push(request);
+        Box::pin(async { response })
+    }
+}
+
+/// n1 is not reachable, n2 is here.
+pub struct Others;
+
+impl Remote for Others {
+    fn me(&self) -> Option<NodeName> {
+        Some(node("n2"))
+    }
+    fn nodes(&self) -> Vec<NodeName> {
+        vec![node("n1"), node("n2")]
+    }
+    fn call(&self, node: NodeName, request: Request) -> BoxFuture<'_, Result<Response, String>> {
+        let answer = match request.command {
+            Command::Stop => Err("no connection".to_owned()),
+            _ => Ok(Response::ok_with(format!("hello from {node}"))),
+        };
+        Box::pin(async { answer })
+    }
+}
+
+pub struct Daemon {
+    pub paths: Paths,
+    pub canned: Arc<Canned>,
+    pub _dir: tempfile::TempDir,
+    pub _runtime: tokio::runtime::Runtime,
+}
+
+pub fn daemon(states: &[State], refuse: Option<Refusal>) -> Daemon {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    let canned = Arc::new(Canned {
+        states: states.to_vec(),
+        asked: AtomicUsize::new(0),
+        refuse,
+        seen: Mutex::new(Vec::new()),
+    });
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).enable_all().build().unwrap();
+    let door = Arc::new(Fanout::new(canned.clone(), Arc::new(Others)));
+    let socket = paths.daemon_socket();
+    runtime.block_on(async {
+        let listener = crate::api::server::listen(&socket).unwrap();
+        tokio::spawn(crate::api::server::serve(listener, door));
+    });
+    Daemon { paths, canned, _dir: dir, _runtime: runtime }
+}
+
+pub const PRIM: State = State { role: Role::Prim, readiness: Readiness::Ready };
+pub const SECOND: State = State { role: Role::Second, readiness: Readiness::Ready };
+pub const RETURNING: State = State { role: Role::Second, readiness: Readiness::Transient };
