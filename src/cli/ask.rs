@@ -60,7 +60,7 @@ pub fn refusal(error: &ClientError) -> Refusal {
             Exit::Failed,
             format!(
                 "Error: lockstep daemon not running (nothing answers on {}); \
-                 start it with `systemctl start lockstep`, or `lockstep daemon` in a terminal",
+                 start it as root with `lockstep daemon`; if it ended by itself, daemon.log says why",
                 socket.display()
             ),
         ),

@@ -162,7 +162,7 @@ fn tell_daemon(context: &mut Context<'_>) -> Result<&'static str, Refusal> {
     let mut request = context.request(Command::ClusterConfig { xml: None });
     request.module = None;
     match context.send(&request) {
-        Err(ClientError::NotRunning(_)) => Ok("start its daemon (`systemctl start lockstep`); "),
+        Err(ClientError::NotRunning(_)) => Ok("start its daemon (`lockstep daemon`); "),
         // A daemon without keys may as well begin anew to read them.
         Err(ClientError::Cut | ClientError::Io(_)) => Ok(""),
         Err(error) => Err(super::ask::refusal(&error)),
