@@ -39,7 +39,7 @@ fn node_element(node: &NodeName, address: IpAddr) -> String {
     }
 }
 
-/// `text` with `node` on each of `lans`, in place of an entry of the same name. Everything else,
+/// `text` with `node` on each of `lans`, in place of an entry of the same name there. Everything else,
 /// comments and layout included, stays as its author wrote it.
 pub(super) fn with_node(
     text: &str,
@@ -61,7 +61,8 @@ pub(super) fn with_node(
                 let head = &text[..before];
                 let start = head.trim_end().len();
                 layout = head[start..].to_owned();
-                if attribute(&tag, "name").as_deref() == Some(node.as_str()) {
+                let listed = lans.iter().any(|(name, _)| Some(name) == lan.as_ref());
+                if listed && attribute(&tag, "name").as_deref() == Some(node.as_str()) {
                     out += &text[copied..start];
                     copied = reader.buffer_position() as usize;
                 }

@@ -71,8 +71,16 @@ async fn enrol(
     }
     let _changing = context.changing.lock().await;
     let current = context.cluster.borrow().clone();
-    let lans = place(context, &current, request, connection)?;
     let authority = Authority::load(&context.pki).map_err(|e| e.to_string())?;
+    let known = authority.has_certified(&request.node).map_err(|e| e.to_string())?;
+    if known && !request.replace {
+        return Err(format!(
+            "node {0} has joined already: join under another name (--node NAME), or with \
+             --replace if this machine takes the place of {0} for good",
+            request.node
+        ));
+    }
+    let lans = place(context, &current, request, connection)?;
     let certificate = authority.sign(&request.request, &request.node).map_err(|e| e.to_string())?;
     let path = context.paths.cluster_xml();
     let text = std::fs::read_to_string(&path)
@@ -110,8 +118,9 @@ fn spread(context: &Arc<Context>, new: &NodeName, text: String) {
     });
 }
 
-/// Address of the new node on every lan: as it was told, else the one of its interfaces in the
-/// subnet of this node's address, else, on the lan it came by, the address it came from.
+/// Address of the new node on every lan where it has none in `cluster.xml`, or was told another:
+/// as it was told, else, on the lan it came by, the address it came from, else the one of its
+/// interfaces in the subnet of this node's address.
 fn place(
     context: &Context,
     cluster: &ClusterConfig,
@@ -124,12 +133,6 @@ fn place(
             "{node} is the name of the first node itself: join under another name (--node NAME)"
         ));
     }
-    if cluster.nodes().contains(node) && !request.replace {
-        return Err(format!(
-            "a node {node} is in the cluster already: join under another name (--node NAME), or \
-             with --replace if this machine takes the place of that node for good"
-        ));
-    }
     if let Some((lan, _)) = request.addresses.iter().find(|(lan, _)| cluster.lan(lan).is_none()) {
         let known: Vec<&str> = cluster.lans.iter().map(|lan| lan.name.as_str()).collect();
         return Err(format!("there is no lan {lan:?}; lans are: {}", known.join(", ")));
@@ -137,7 +140,14 @@ fn place(
     let came = (connection.local_ip(), connection.remote_address().ip());
     let mut placed = Vec::new();
     for lan in &cluster.lans {
-        let address = address_on(lan, &context.node, request, came).ok_or_else(|| {
+        let told = request.addresses.iter().find(|(name, _)| *name == lan.name);
+        let current = lan.address_of(node);
+        if current.is_some() && told.is_none_or(|(_, address)| Some(*address) == current) {
+            continue;
+        }
+        let found = told.map(|(_, address)| *address);
+        let found = found.or_else(|| address_on(lan, &context.node, request, came));
+        let address = found.ok_or_else(|| {
             format!(
                 "no address of {node} on lan {} is known: give it with --addr {}=ADDRESS",
                 lan.name, lan.name
@@ -162,10 +172,6 @@ fn address_on(
     request: &JoinRequest,
     (local, remote): (Option<IpAddr>, IpAddr),
 ) -> Option<IpAddr> {
-    let told = request.addresses.iter().find(|(name, _)| *name == lan.name);
-    if let Some((_, address)) = told {
-        return Some(*address);
-    }
     let own = lan.local_address_of(me)?;
     if local == Some(own) {
         return Some(remote);

@@ -4,8 +4,9 @@
 //! magic "LSPM" | version u16 | kind u16 | length u32 | crc32 u32 | body (length bytes)
 //! ```
 //!
-//! Numbers are big-endian; the checksum covers version, kind, length and body. The body is JSON.
-//! The same frame travels on streams and, as a heartbeat, in a datagram. TLS already keeps strangers from changing a frame; the
+//! Numbers are big-endian; the checksum covers version, kind, length and body. The body is JSON,
+//! except for [`Kind::Payload`], which is the bytes themselves. The same frame travels on streams
+//! and, as a heartbeat, in a datagram. TLS already keeps strangers from changing a frame; the
 //! checksum catches our own mistakes and a peer's damaged memory before they become a decision.
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -13,8 +14,8 @@ use serde::{Serialize, de::DeserializeOwned};
 pub const VERSION: u16 = 1;
 /// Largest JSON body, bytes.
 pub const MESSAGE_MAX: usize = 1 << 20;
-/// Largest payload or answer, bytes: a forwarded request with a module archive in it.
-pub const PAYLOAD_MAX: usize = crate::api::LINE_BYTES_MAX;
+/// Largest payload (a module archive) or answer (a long log), bytes.
+pub const PAYLOAD_MAX: usize = 64 << 20;
 pub const HEADER_LEN: usize = 16;
 const MAGIC: [u8; 4] = *b"LSPM";
 
@@ -27,7 +28,7 @@ pub enum Kind {
     Heartbeat = 2,
     Request = 3,
     Answer = 4,
-    /// The call of the request before it, where it is too large to be part of it.
+    /// Bytes that belong to the request before it: a module's archive.
     Payload = 5,
     /// A node without a certificate asks for one, and the answer.
     Join = 6,

@@ -1,7 +1,7 @@
 //! What the daemon asks of the link.
 use super::context::{Context, Report, Route};
 use super::dial;
-use super::frame::Kind;
+use super::frame::{Kind, PAYLOAD_MAX};
 use super::message::{Answer, Request, RequestBody};
 use super::stream;
 use super::transport::close;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 const NEXT_LAN_AFTER: Duration = Duration::from_millis(400);
 /// A node without a link is given up after so long; links are dialled three times in it.
 const NO_LINK_LIMIT: Duration = Duration::from_millis(1200);
-/// Calls larger than this get a connection of their own, bytes.
+/// Archives larger than this travel on a connection of their own, bytes.
 const BULK_MIN: usize = 64 * 1024;
 /// How long the others have to take a new `cluster.xml`.
 const PUSH_LIMIT: Duration = Duration::from_secs(5);
@@ -71,7 +71,7 @@ impl PeersHandle {
         node: &NodeName,
         request: api::Request,
     ) -> Result<api::Response, PeerError> {
-        let body = RequestBody::Call { call: Some(Box::new(request)) };
+        let body = RequestBody::Call { call: Box::new(request) };
         match Delivery::new(&self.context, node, body, CALL_LIMIT).run().await? {
             Answer::Call { response } => Ok(*response),
             other => Err(unexpected(node, other)),
@@ -206,7 +206,7 @@ impl<'a> Delivery<'a> {
         body: RequestBody,
         limit: Duration,
     ) -> Delivery<'a> {
-        let request = Request { id: context.next_request(), body };
+        let request = Request { id: context.next_request(), body, payload: false };
         Delivery { context, node, request, limit, begun: None, problem: None }
     }
 
@@ -256,18 +256,19 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// A large call leaves the request and travels behind it on a connection of its own.
-    fn take_payload(&mut self) -> Result<Option<Arc<api::Request>>, PeerError> {
-        let RequestBody::Call { call } = &mut self.request.body else { return Ok(None) };
-        let large = call.as_deref().is_some_and(|call| match &call.command {
-            api::Command::Import { package } => package.len() > BULK_MIN / 2,
-            api::Command::Install { archive, .. } => archive.len() > BULK_MIN / 2,
-            _ => false,
-        });
-        if !large {
+    /// A large archive leaves the request and travels behind it on a connection of its own.
+    fn take_payload(&mut self) -> Result<Option<Arc<Vec<u8>>>, PeerError> {
+        let Some(archive) = self.request.body.archive() else { return Ok(None) };
+        let length = archive.len();
+        if length > PAYLOAD_MAX {
+            return Err(PeerError::TooLarge { length, max: PAYLOAD_MAX });
+        }
+        if length < BULK_MIN {
             return Ok(None);
         }
-        Ok(call.take().map(|call| Arc::new(*call)))
+        let payload = std::mem::take(archive);
+        self.request.payload = true;
+        Ok(Some(Arc::new(payload)))
     }
 
     /// A request that an earlier life of the peer may have carried out is not given to a new one.
@@ -313,7 +314,7 @@ async fn attempt(
     context: Arc<Context>,
     route: Route,
     request: Request,
-    payload: Option<Arc<api::Request>>,
+    payload: Option<Arc<Vec<u8>>>,
 ) -> Attempt {
     let Some(payload) = payload else {
         return exchange(&route.connection, &request, None).await;
@@ -327,13 +328,13 @@ async fn attempt(
 async fn exchange(
     connection: &quinn::Connection,
     request: &Request,
-    payload: Option<&api::Request>,
+    payload: Option<&[u8]>,
 ) -> Attempt {
     let exchange = async {
         let (mut send, mut recv) = connection.open_bi().await?;
         stream::write(&mut send, Kind::Request, request).await?;
         if let Some(payload) = payload {
-            stream::write(&mut send, Kind::Payload, payload).await?;
+            stream::write_payload(&mut send, payload).await?;
         }
         // An error says that the stream has ended already: the answer below tells more.
         let _ = send.finish();

@@ -255,7 +255,7 @@ impl Hub {
         self.follow_targets();
         for (address, endpoint) in old {
             if !self.endpoints.contains_key(&address) {
-                endpoint.close(close::STOPPED, b"the address is not used any more");
+                endpoint.close(close::CHANGED, b"the address is not used any more");
             }
         }
         Ok(())
@@ -287,7 +287,7 @@ impl Hub {
             .collect();
         for key in gone {
             if let Some(link) = self.links.get(&key) {
-                link.connection.close(close::STOPPED, b"cluster.xml changed");
+                link.connection.close(close::CHANGED, b"cluster.xml changed");
             }
             self.down(key, "cluster.xml changed".to_owned());
         }

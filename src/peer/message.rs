@@ -57,6 +57,10 @@ pub(super) struct RequestId {
 pub(super) struct Request {
     pub(super) id: RequestId,
     pub(super) body: RequestBody,
+    /// The archive of the call was taken out and follows as it is, in a frame of its own
+    /// ([`super::frame::Kind::Payload`]).
+    #[serde(default)]
+    pub(super) payload: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,15 +69,28 @@ pub(super) enum RequestBody {
     Module {
         message: PeerMessage,
     },
-    /// A request of the local socket, forwarded (`-H NODES`). Without `call` it follows in a frame
-    /// of its own ([`super::frame::Kind::Payload`]).
+    /// A request of the local socket, forwarded (`-H NODES`).
     Call {
-        call: Option<Box<api::Request>>,
+        call: Box<api::Request>,
     },
     /// Use this `cluster.xml` (`-G`, and after a join).
     Cluster {
         text: String,
     },
+}
+
+impl RequestBody {
+    /// The archive inside, which travels apart when it is large.
+    pub(super) fn archive(&mut self) -> Option<&mut Vec<u8>> {
+        match self {
+            RequestBody::Call { call } => match &mut call.command {
+                api::Command::Import { package: bytes }
+                | api::Command::Install { archive: bytes, .. } => Some(bytes),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -138,8 +138,11 @@ async fn serve(
 
 async fn read_request(recv: &mut RecvStream) -> Result<Request, StreamError> {
     let mut request: Request = stream::read(recv, Kind::Request).await?;
-    if let RequestBody::Call { call: call @ None } = &mut request.body {
-        *call = Some(stream::read(recv, Kind::Payload).await?);
+    if request.payload {
+        let payload = stream::read_payload(recv).await?;
+        if let Some(archive) = request.body.archive() {
+            *archive = payload;
+        }
     }
     Ok(request)
 }
@@ -186,14 +189,11 @@ async fn carry_out(context: &Arc<Context>, node: &NodeName, body: RequestBody) -
             context.tell(event).await;
             answer.await.map_or_else(nobody, |reply| Answer::Module { reply })
         }
-        RequestBody::Call { call: Some(request) } => {
+        RequestBody::Call { call: request } => {
             let (reply, answer) = oneshot::channel();
             let event = PeerEvent::Call { node: node.clone(), request, reply: Reply(reply) };
             context.tell(event).await;
             answer.await.map_or_else(nobody, |r| Answer::Call { response: Box::new(r) })
-        }
-        RequestBody::Call { call: None } => {
-            Answer::Failed { reason: "the request is empty".to_owned() }
         }
         RequestBody::Cluster { text } => match cluster::apply(context, text, node).await {
             Ok(digest) => Answer::Cluster { digest },
@@ -207,6 +207,9 @@ pub(super) fn end_of(error: &ConnectionError) -> String {
     match error {
         ConnectionError::ApplicationClosed(closed) if closed.error_code == close::STOPPED => {
             "its daemon stops".to_owned()
+        }
+        ConnectionError::ApplicationClosed(closed) if closed.error_code == close::CHANGED => {
+            "cluster.xml changed".to_owned()
         }
         ConnectionError::ApplicationClosed(closed) if closed.error_code == close::REPLACED => {
             "a newer connection took its place".to_owned()

@@ -37,10 +37,31 @@ pub(super) async fn write_last<T: Serialize>(
     Ok(())
 }
 
+/// Bytes as they are, without copying them into a frame.
+pub(super) async fn write_payload(
+    stream: &mut SendStream,
+    payload: &[u8],
+) -> Result<(), StreamError> {
+    stream.write_all(&frame::header(Kind::Payload, payload)?).await?;
+    stream.write_all(payload).await?;
+    Ok(())
+}
+
 pub(super) async fn read<T: DeserializeOwned>(
     stream: &mut RecvStream,
     kind: Kind,
 ) -> Result<T, StreamError> {
+    let (header, body) = read_body(stream, kind).await?;
+    Ok(frame::decode_body(kind, header, &body)?)
+}
+
+pub(super) async fn read_payload(stream: &mut RecvStream) -> Result<Vec<u8>, StreamError> {
+    let (header, body) = read_body(stream, Kind::Payload).await?;
+    header.check(&body)?;
+    Ok(body)
+}
+
+async fn read_body(stream: &mut RecvStream, kind: Kind) -> Result<(Header, Vec<u8>), StreamError> {
     let mut head = [0; HEADER_LEN];
     stream.read_exact(&mut head).await?;
     let header = Header::parse(&head)?;
@@ -49,5 +70,5 @@ pub(super) async fn read<T: DeserializeOwned>(
     }
     let mut body = vec![0; header.length];
     stream.read_exact(&mut body).await?;
-    Ok(frame::decode_body(kind, header, &body)?)
+    Ok((header, body))
 }

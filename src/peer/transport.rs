@@ -43,6 +43,7 @@ pub(super) mod close {
     pub(in crate::peer) const REPLACED: VarInt = VarInt::from_u32(2);
     pub(in crate::peer) const REFUSED: VarInt = VarInt::from_u32(3);
     pub(in crate::peer) const BROKEN: VarInt = VarInt::from_u32(4);
+    pub(in crate::peer) const CHANGED: VarInt = VarInt::from_u32(5);
 }
 
 /// Configurations of one node, made once.

@@ -10,7 +10,8 @@ use rcgen::{
     PublicKeyData, SanType,
 };
 use rustls::pki_types::CertificateDer;
-use std::path::Path;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 
 /// Validity begins long before any cluster, so that a clock that is behind (no battery, first
 /// boot) does not keep a node out.
@@ -21,6 +22,19 @@ const NODE_YEARS: i32 = 10;
 const AUTHORITY_YEARS: i32 = 30;
 /// Largest signing request, bytes of DER.
 const REQUEST_MAX: usize = 8 * 1024;
+
+const CERTIFIED: &str = "certified";
+const CERTIFIED_MAGIC: &str = "lockstep-certified 1";
+
+/// One certificate that was given out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Certified {
+    node: NodeName,
+    /// Hexadecimal blake3 of the certificate.
+    digest: String,
+    /// Milliseconds since 1970, for people only.
+    wall_ms: i64,
+}
 
 /// Begins a cluster: a new cluster id, the authority, and the key of this first node.
 /// Never overwrites keys unless `force`; then the old ones stay in `DIR.previous`.
@@ -88,6 +102,8 @@ pub struct Authority {
     certificate: CertificateDer<'static>,
     certificate_pem: String,
     cluster: ClusterId,
+    node: NodeName,
+    dir: PathBuf,
 }
 
 impl Authority {
@@ -108,11 +124,18 @@ impl Authority {
         let certificate_pem =
             String::from_utf8(files::read(&path)?).map_err(|_| damaged(&path, "it is not text"))?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key)?;
-        Ok(Authority { issuer, certificate, certificate_pem, cluster: pki.cluster() })
+        Ok(Authority {
+            issuer,
+            certificate,
+            certificate_pem,
+            cluster: pki.cluster(),
+            node: pki.node().clone(),
+            dir: pki.dir().to_owned(),
+        })
     }
 
-    /// Certifies the key of `request_der` (PKCS #10) for `node` and returns the certificate as
-    /// PEM. Only the key is taken from the request; every name and right in it is ours.
+    /// Certifies the key of `request_der` (PKCS #10) for `node`, keeps a record of it, and returns
+    /// the certificate as PEM. Only the key is taken from the request; every name and right in it is ours.
     pub fn sign(&self, request_der: &[u8], node: &NodeName) -> Result<String, TrustError> {
         if request_der.len() > REQUEST_MAX {
             return Err(TrustError::Request { why: format!("longer than {REQUEST_MAX} bytes") });
@@ -121,7 +144,28 @@ impl Authority {
             .map_err(|e| TrustError::Request { why: e.to_string() })?;
         request.params = node_params(&Identity { cluster: self.cluster, node: node.clone() })?;
         let certificate: Certificate = request.signed_by(&self.issuer)?;
+        self.record(node, &certificate)?;
         Ok(certificate.pem())
+    }
+
+    /// Whether a certificate for `node` exists already: another machine may be using the name.
+    pub fn has_certified(&self, node: &NodeName) -> Result<bool, TrustError> {
+        Ok(*node == self.node || self.certified()?.iter().any(|past| past.node == *node))
+    }
+
+    fn certified(&self) -> Result<Vec<Certified>, TrustError> {
+        files::read_list(&self.dir.join(CERTIFIED), CERTIFIED_MAGIC)
+    }
+
+    /// Written down, durably, before a certificate leaves.
+    fn record(&self, node: &NodeName, certificate: &Certificate) -> Result<(), TrustError> {
+        let mut certified = self.certified()?;
+        certified.push(Certified {
+            node: node.clone(),
+            digest: blake3::hash(certificate.der()).to_hex().to_string(),
+            wall_ms: jiff::Timestamp::now().as_millisecond(),
+        });
+        files::write_list(&self.dir.join(CERTIFIED), CERTIFIED_MAGIC, &certified)
     }
 
     pub fn certificate_pem(&self) -> &str {

@@ -1,5 +1,6 @@
 //! Small files of the key directory: written whole or not at all.
 use super::TrustError;
+use serde::{Serialize, de::DeserializeOwned};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -41,6 +42,50 @@ pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TrustErr
         sync_parent(path)
     };
     replace().map_err(error)
+}
+
+/// Replaces a small list: `MAGIC CRC32` on the first line, then one JSON object a line.
+pub(super) fn write_list<T: Serialize>(
+    path: &Path,
+    magic: &str,
+    items: &[T],
+) -> Result<(), TrustError> {
+    let text = render_list(magic, items)
+        .map_err(|e| TrustError::Damaged { path: path.to_owned(), why: e.to_string() })?;
+    write(path, text.as_bytes(), 0o600)
+}
+
+/// Reads what [`write_list`] wrote; no file is an empty list.
+pub(super) fn read_list<T: DeserializeOwned>(
+    path: &Path,
+    magic: &str,
+) -> Result<Vec<T>, TrustError> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = String::from_utf8_lossy(&read(path)?).into_owned();
+    parse_list(magic, &text).ok_or_else(|| TrustError::Damaged {
+        path: path.to_owned(),
+        why: "its checksum differs".to_owned(),
+    })
+}
+
+pub(super) fn render_list<T: Serialize>(magic: &str, items: &[T]) -> serde_json::Result<String> {
+    let mut body = String::new();
+    for item in items {
+        body += &serde_json::to_string(item)?;
+        body.push('\n');
+    }
+    Ok(format!("{magic} {:08x}\n{body}", crc32fast::hash(body.as_bytes())))
+}
+
+pub(super) fn parse_list<T: DeserializeOwned>(magic: &str, text: &str) -> Option<Vec<T>> {
+    let (head, body) = text.split_once('\n')?;
+    let checksum = head.strip_prefix(magic)?.trim();
+    if u32::from_str_radix(checksum, 16).ok()? != crc32fast::hash(body.as_bytes()) {
+        return None;
+    }
+    body.lines().map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 /// Puts a whole directory of new files in place at once. The old one, if `force` allows it, is

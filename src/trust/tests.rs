@@ -163,6 +163,9 @@ fn the_authority_takes_only_the_key_from_a_request() {
     let years = n2.expires().duration_since(jiff::Timestamp::now()).as_hours() / (365 * 24);
     assert!((9..12).contains(&years), "{years}");
 
+    assert!(authority.has_certified(&node("n1")).unwrap());
+    assert!(authority.has_certified(&node("n2")).unwrap());
+    assert!(!authority.has_certified(&node("n3")).unwrap());
     assert!(authority.sign(b"rubbish", &node("n3")).is_err());
     let mut forged = request.der().to_vec();
     let last = forged.len() - 1;

@@ -235,38 +235,20 @@ impl TokenStore {
     }
 
     fn read(&self) -> Result<Vec<OpenToken>, TrustError> {
-        if !self.path.exists() {
-            return Ok(Vec::new());
-        }
         // A damaged list only means that tokens are forgotten: nobody gets in, a new one is made.
-        let text = String::from_utf8_lossy(&files::read(&self.path)?).into_owned();
-        Ok(parse_list(&text).unwrap_or_default())
+        match files::read_list(&self.path, FILE_MAGIC) {
+            Err(TrustError::Damaged { .. }) => Ok(Vec::new()),
+            other => other,
+        }
     }
 
     fn write(&self, tokens: &[OpenToken]) -> Result<(), TrustError> {
-        files::write(&self.path, render_list(tokens).as_bytes(), 0o600)
+        files::write_list(&self.path, FILE_MAGIC, tokens)
     }
 }
 
 fn digest(secret: &[u8; 16]) -> String {
     blake3::hash(secret).to_hex().to_string()
-}
-
-fn render_list(tokens: &[OpenToken]) -> String {
-    let lines = tokens.iter().map(|token| {
-        serde_json::json!({ "digest": token.digest, "until": token.until }).to_string() + "\n"
-    });
-    let body: String = lines.collect();
-    format!("{FILE_MAGIC} {:08x}\n{body}", crc32fast::hash(body.as_bytes()))
-}
-
-fn parse_list(text: &str) -> Option<Vec<OpenToken>> {
-    let (head, body) = text.split_once('\n')?;
-    let checksum = head.strip_prefix(FILE_MAGIC)?.trim();
-    if u32::from_str_radix(checksum, 16).ok()? != crc32fast::hash(body.as_bytes()) {
-        return None;
-    }
-    body.lines().map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 /// RFC 4648 without padding, in small letters: survives being read aloud.
@@ -380,12 +362,13 @@ mod tests {
     #[test]
     fn the_list_has_a_fixed_form() {
         let until = Moment { boot: BootId(1), ms: 600_000 };
-        let text = render_list(&[OpenToken { digest: "ab".into(), until }]);
+        let tokens = [OpenToken { digest: "ab".into(), until }];
+        let text = files::render_list(FILE_MAGIC, &tokens).unwrap();
         assert_eq!(
             text,
             "lockstep-join-tokens 1 5239f195\n{\"digest\":\"ab\",\"until\":{\"boot\":\
              \"00000000000000000000000000000001\",\"ms\":600000}}\n"
         );
-        assert_eq!(parse_list(&text).unwrap().len(), 1);
+        assert_eq!(files::parse_list::<OpenToken>(FILE_MAGIC, &text), Some(tokens.to_vec()));
     }
 }

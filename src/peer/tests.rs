@@ -1,1 +1,0 @@
-//! Two and three daemons' links in one process, over loopback addresses of their own.
