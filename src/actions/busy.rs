@@ -7,6 +7,7 @@
 //! A process in another mount namespace (a container) may reach the directory under another path.
 //! The mounts of each namespace are therefore compared with the file system and the place within
 //! it that the directory has here; every path by which it can be reached there is looked for.
+//! A path that is hidden by another mount counts as well: files opened before stay open under it.
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
