@@ -122,11 +122,16 @@ fn mapped_files_and_escapes_are_read() {
 async fn the_search_is_fast_and_has_a_limit() {
     let dir = tempfile::tempdir().unwrap();
     let crowd: Vec<Running> = (0..200).map(|_| Running::start(STAY, dir.path())).collect();
+    // Processor time of this thread: what a busy machine adds is not the search's.
+    let now = || {
+        let clock = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
+        Duration::from(nix::time::clock_gettime(clock).unwrap())
+    };
     let best = (0..5)
         .map(|_| {
-            let begin = Instant::now();
+            let begin = now();
             assert!(users_of(dir.path(), &[]).unwrap().is_empty());
-            begin.elapsed()
+            now() - begin
         })
         .min();
     assert!(best < Some(Duration::from_millis(100)), "{best:?} with {} processes", crowd.len());
