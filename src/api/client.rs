@@ -1,6 +1,6 @@
 //! The caller's side of the socket: blocking, because a command asks one thing and waits.
 use super::LINE_BYTES_MAX;
-use super::request::Request;
+use super::request::{Command, Request};
 use super::response::Reply;
 use crate::config::paths::Paths;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,8 +21,20 @@ pub enum ClientError {
     Cut,
     #[error("the daemon's answer cannot be read: {0}")]
     Unreadable(#[from] serde_json::Error),
+    /// It may still carry the request out.
+    #[error("the daemon has not answered in time; it may be stopped or overloaded")]
+    TimedOut,
     #[error("talk to the daemon: {0}")]
-    Io(#[from] std::io::Error),
+    Io(std::io::Error),
+}
+
+impl From<std::io::Error> for ClientError {
+    fn from(error: std::io::Error) -> ClientError {
+        match error.kind() {
+            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => ClientError::TimedOut,
+            _ => ClientError::Io(error),
+        }
+    }
 }
 
 /// A connection to the daemon; several requests may follow each other on it.
@@ -79,11 +91,32 @@ impl Client {
     }
 }
 
+/// Limit for the answer to a question, and for the answer to anything else: other nodes may have
+/// to carry it out, and the link between daemons has its own limit
+/// ([`crate::peer::CALL_LIMIT`]) that must come first.
+const QUESTION_LIMIT: Duration = Duration::from_secs(30);
+const ACTION_LIMIT: Duration = Duration::from_secs(960);
+const _: () = assert!(ACTION_LIMIT.as_secs() > crate::peer::CALL_LIMIT.as_secs());
+
 /// Connects, asks once, returns all lines; the last one is the last element.
 pub fn call(paths: &Paths, request: &Request) -> Result<Vec<Reply>, ClientError> {
+    let limit = match request.command {
+        Command::State | Command::ClusterState | Command::Level | Command::Ping => QUESTION_LIMIT,
+        _ => ACTION_LIMIT,
+    };
+    call_within(paths, request, limit)
+}
+
+/// As [`call`], with a limit (above 0) for each line.
+pub fn call_within(
+    paths: &Paths,
+    request: &Request,
+    limit: Duration,
+) -> Result<Vec<Reply>, ClientError> {
     let mut replies = Vec::new();
-    let last =
-        Client::connect(&paths.daemon_socket())?.call_each(request, |reply| replies.push(reply))?;
+    let mut client = Client::connect(&paths.daemon_socket())?;
+    client.set_timeout(Some(limit))?;
+    let last = client.call_each(request, |reply| replies.push(reply))?;
     replies.push(last);
     Ok(replies)
 }

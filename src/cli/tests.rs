@@ -264,3 +264,14 @@ fn a_second_daemon_is_refused_and_a_dead_socket_is_replaced() {
     drop(_runtime);
     assert!(runtime.block_on(async { crate::api::server::listen(&paths.daemon_socket()) }).is_ok());
 }
+
+#[test]
+fn a_daemon_that_does_not_answer_costs_only_the_time_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    std::fs::create_dir_all(&paths.run).unwrap();
+    let _silent = std::os::unix::net::UnixListener::bind(paths.daemon_socket()).unwrap();
+    let ran = lockstep("waitstate -m web PRIM --timeout 0.2", &paths);
+    assert_eq!(ran.code, 5);
+    assert!(ran.err.contains("the daemon does not answer"), "{}", ran.err);
+}

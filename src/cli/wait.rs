@@ -1,7 +1,7 @@
 //! Waiting for a state: asking again until it is there, a person must act, or time is up.
 use super::args::Wait;
 use super::context::{Context, failed};
-use crate::api::client::ClientError;
+use crate::api::client::{ClientError, call_within};
 use crate::api::{Command, Data, Exit, ModuleView, Nodes, Refusal, Reply, Response};
 use crate::model::{Readiness, Role, State};
 use std::time::{Duration, Instant};
@@ -77,8 +77,12 @@ impl Context<'_> {
         let mut shown = Shown::default();
         loop {
             let request = self.request(Command::State);
-            let views = match self.send(&request) {
+            let left = limit.map(|limit| limit.saturating_sub(begin.elapsed()));
+            let patience =
+                left.map_or(DAEMON_ABSENT_MAX, |left| left.clamp(PERIOD, DAEMON_ABSENT_MAX));
+            let views = match call_within(&self.paths, &request, patience) {
                 Ok(replies) => views(replies)?,
+                Err(ClientError::TimedOut) => Vec::new(),
                 Err(ClientError::NotRunning(_) | ClientError::Cut | ClientError::Io(_))
                     if heard != begin && heard.elapsed() < DAEMON_ABSENT_MAX =>
                 {
