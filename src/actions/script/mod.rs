@@ -18,7 +18,7 @@ use crate::model::{ModuleName, NodeName, Role};
 use crate::watch::process::ProcessWatch;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::process::Child;
@@ -248,13 +248,24 @@ impl ScriptRunner {
     /// Runs a script to its end. The script goes on, and its limit stays in force, when the
     /// caller drops this future.
     pub async fn run(&self, call: ScriptCall) -> ScriptResult {
+        self.run_told(call, |_| {}).await
+    }
+
+    /// As [`ScriptRunner::run`]; `started` is told the name of the log file (none without
+    /// logging) just before the script begins, so that the module's log can name it in time.
+    pub async fn run_told(
+        &self,
+        call: ScriptCall,
+        started: impl FnOnce(Option<&Path>) + Send + 'static,
+    ) -> ScriptResult {
         if !self.exists(&call.script) {
             return ScriptResult::Absent;
         }
         let runner = self.clone();
         // Subscribed before the task is scheduled: an interruption from now on is for this call.
         let interrupted = self.interrupts.subscribe();
-        match tokio::spawn(async move { runner.drive(call, interrupted).await }).await {
+        let work = async move { runner.drive(call, interrupted, started).await };
+        match tokio::spawn(work).await {
             Ok(result) => result,
             Err(error) => ScriptResult::NotStarted { reason: format!("its task ended: {error}") },
         }
@@ -269,7 +280,12 @@ impl ScriptRunner {
         self.setup.active_dir.join("bin").join(script.name())
     }
 
-    async fn drive(&self, call: ScriptCall, interrupted: watch::Receiver<u64>) -> ScriptResult {
+    async fn drive(
+        &self,
+        call: ScriptCall,
+        interrupted: watch::Receiver<u64>,
+        told: impl FnOnce(Option<&Path>),
+    ) -> ScriptResult {
         let begin = Instant::now();
         let setup = self.setup.clone();
         let prepared = call.clone();
@@ -281,7 +297,10 @@ impl ScriptRunner {
         .await;
         let started = started.map_err(std::io::Error::other).and_then(|done| done);
         let launched = match started {
-            Ok((plan, log)) => plan.spawn().await.map(|child| (child, log)),
+            Ok((plan, log)) => {
+                told(log.as_ref().map(|log| log.path.as_path()));
+                plan.spawn().await.map(|child| (child, log))
+            }
             Err(error) => Err(error),
         };
         let (child, log) = match launched {

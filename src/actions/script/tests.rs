@@ -188,6 +188,22 @@ async fn ends_are_told_apart() {
 }
 
 #[tokio::test]
+async fn the_log_is_named_before_the_script_begins() {
+    let module = Module::new();
+    module.script("stop_sec", "#!/bin/sh\nwhile [ ! -e told ]; do sleep 0.01; done\n");
+    let call =
+        ScriptCall::new(Script::StopSec, &[], Role::Alone, "").within(LIMIT, Overrun::Script);
+    let mark = module.runner.setup.active_dir.join("bin/told");
+    let result = module.runner.run_told(call, move |log| {
+        fs::write(mark, log.unwrap().as_os_str().as_encoded_bytes()).unwrap();
+    });
+    let result = result.await;
+    assert_eq!(end(&result), ScriptEnd::Exit(0));
+    let told = fs::read_to_string(module.runner.setup.active_dir.join("bin/told")).unwrap();
+    assert!(printed(&result).starts_with("-----") && told.ends_with("_stop_sec.ulog"), "{told}");
+}
+
+#[tokio::test]
 async fn a_file_that_is_not_executable_is_named() {
     let module = Module::new();
     module.script("prestart", "#!/bin/sh\n");
