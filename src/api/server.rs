@@ -90,7 +90,7 @@ pub async fn serve(listener: UnixListener, door: Arc<Fanout>) {
 async fn converse(stream: UnixStream, door: Arc<Fanout>) -> std::io::Result<()> {
     let peer = stream.peer_cred()?;
     let (reader, mut writer) = stream.into_split();
-    if !may_ask(peer.uid()) {
+    if !may_ask(peer.uid(), nix::unistd::geteuid().as_raw()) {
         let text =
             format!("user id {} may not ask this daemon; run the command as root", peer.uid());
         let refused = Response::refused("not-authorised", text, Exit::NotAuthorised);
@@ -129,9 +129,10 @@ async fn converse(stream: UnixStream, door: Arc<Fanout>) -> std::io::Result<()> 
     }
 }
 
-/// Root, or the user that the daemon itself runs as (in tests).
-fn may_ask(uid: u32) -> bool {
-    uid == 0 || uid == nix::unistd::geteuid().as_raw()
+/// Root, or the user that the daemon itself runs as (in tests). The socket's mode says the same;
+/// this holds also where somebody has changed the mode.
+fn may_ask(uid: u32, own: u32) -> bool {
+    uid == 0 || uid == own
 }
 
 fn parse(line: &[u8]) -> Result<Request, Response> {
@@ -162,4 +163,15 @@ async fn write_line(
     let mut line = serde_json::to_vec(reply)?;
     line.push(b'\n');
     writer.write_all(&line).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_root_and_the_daemons_own_user_may_ask() {
+        assert!(may_ask(0, 0) && may_ask(0, 1000) && may_ask(1000, 1000));
+        assert!(!may_ask(1000, 0) && !may_ask(1000, 1001));
+    }
 }
