@@ -13,21 +13,23 @@ use std::path::{Path, PathBuf};
 /// What would forbid a start of this module on this node today; `file` is its userconfig.xml.
 pub fn on_this_node(config: &UserConfig, tree: &Tree, file: &Path) -> Vec<Note> {
     let mut notes = Vec::new();
-    let mut note = |element: &str, attribute: Option<&str>, text: String| {
+    let mut note = |line: u32, element: &str, attribute: Option<&str>, text: String| {
         let attribute = attribute.map(str::to_owned);
         let element = element.to_owned();
-        notes.push(Note { file: file.to_path_buf(), line: 1, element, attribute, text });
+        notes.push(Note { file: file.to_path_buf(), line, element, attribute, text });
     };
-    if let Err(text) = config.startable() {
-        note("service", Some("mode"), format!("the module cannot be started yet: {text}"));
+    if config.mode != Mode::Mirror
+        && let Err(text) = config.startable()
+    {
+        note(1, "service", Some("mode"), text);
     }
-    for problem in dir_problems(config) {
-        note("replicated", Some("dir"), format!("{problem} (an error only at start)"));
+    for (line, problem) in dir_problems(config) {
+        note(line, "replicated", Some("dir"), format!("{problem} (an error only at start)"));
     }
     for entry in tree.entries() {
         let script = entry.name.starts_with("bin/start_") || entry.name.starts_with("bin/stop_");
         if script && entry.mode & 0o111 == 0 {
-            note("user", None, format!("{} is not executable: chmod +x it", entry.name));
+            note(1, "user", None, format!("{} is not executable: chmod +x it", entry.name));
         }
     }
     notes
@@ -37,7 +39,7 @@ pub fn on_this_node(config: &UserConfig, tree: &Tree, file: &Path) -> Vec<Note> 
 pub fn ready_to_start(config: &UserConfig, dir: &Path) -> Result<(), Vec<String>> {
     let mut problems = Vec::new();
     problems.extend(config.startable().err());
-    problems.extend(dir_problems(config));
+    problems.extend(dir_problems(config).into_iter().map(|(_, problem)| problem));
     for dir in config.rfs.iter().flat_map(|rfs| &rfs.dirs) {
         match nested_mounts(&dir.path) {
             Ok(mounts) => problems.extend(mounts.iter().map(|mount| {
@@ -60,35 +62,34 @@ pub fn ready_to_start(config: &UserConfig, dir: &Path) -> Result<(), Vec<String>
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-/// Replicated directories and `tocheck` paths that are not as a start needs them.
-fn dir_problems(config: &UserConfig) -> Vec<String> {
+/// Replicated directories and `tocheck` paths that are not as a start needs them, with the line
+/// of `<replicated>`.
+fn dir_problems(config: &UserConfig) -> Vec<(u32, String)> {
     let mut problems = Vec::new();
-    let Some(rfs) = &config.rfs else { return problems };
-    for dir in &rfs.dirs {
+    for dir in config.rfs.iter().flat_map(|rfs| &rfs.dirs) {
+        let mut problem = |text| problems.push((dir.line, text));
         let shown = dir.path.display();
         match fs::metadata(&dir.path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => problems.push(format!(
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => problem(format!(
                 "the replicated directory {shown} does not exist on this node: create it"
             )),
             Err(error) => {
-                problems.push(format!("the replicated directory {shown} cannot be read: {error}"));
+                problem(format!("the replicated directory {shown} cannot be read: {error}"));
             }
             Ok(meta) if !meta.is_dir() => {
-                problems.push(format!("{shown} is not a directory: replicate directories only"));
+                problem(format!("{shown} is not a directory: replicate directories only"));
             }
             Ok(_) => match fs::canonicalize(&dir.path) {
-                Ok(real) if real != dir.path => problems.push(format!(
+                Ok(real) if real != dir.path => problem(format!(
                     "{shown} leads through a symbolic link to {}: write that path",
                     real.display()
                 )),
                 _ => {}
             },
         }
-    }
-    for path in rfs.tocheck() {
-        if fs::symlink_metadata(path).is_err() {
+        for path in dir.tocheck.iter().filter(|path| fs::symlink_metadata(path).is_err()) {
             let shown = path.display();
-            problems.push(format!("{shown} (tocheck) does not exist: is its disk mounted?"));
+            problem(format!("{shown} (tocheck) does not exist: is its disk mounted?"));
         }
     }
     problems
@@ -139,7 +140,39 @@ fn unescaped(field: &[u8]) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use super::super::paths::Paths;
+    use super::super::userconfig::Surroundings;
     use super::*;
+
+    #[test]
+    fn what_is_missing_is_a_note_at_check_and_an_error_at_start() {
+        let root = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(root.path()).unwrap();
+        fs::create_dir_all(root.join("here")).unwrap();
+        fs::create_dir_all(root.join("bin")).unwrap();
+        std::os::unix::fs::symlink(root.join("here"), root.join("link")).unwrap();
+        let shown = root.display();
+        let dir = |name: &str| {
+            format!("<replicated dir=\"{shown}/{name}\"><tocheck path=\"x\"/></replicated>")
+        };
+        let text = format!(
+            "<safe><service mode=\"mirror\"><heart><heartbeat name=\"a\"/></heart><user/>\n<rfs>{}\n{}\n{}</rfs></service></safe>",
+            dir("here"),
+            dir("link"),
+            dir("gone")
+        );
+        let around = Surroundings { own_dirs: Vec::new(), ..Surroundings::of(&Paths::system()) };
+        let config = UserConfig::parse(Path::new("u"), &text, &around).unwrap().config;
+        let notes = on_this_node(&config, &Tree::default(), Path::new("u"));
+        let lines: Vec<u32> = notes.iter().map(|note| note.line).collect();
+        assert_eq!(lines, [2, 3, 3, 4, 4], "{notes:#?}");
+        let problems = ready_to_start(&config, &root).unwrap_err().join("\n");
+        for part in
+            ["here/x (tocheck)", "symbolic link", "gone does not exist", "start_prim is missing"]
+        {
+            assert!(problems.contains(part), "{part}: {problems}");
+        }
+    }
 
     #[test]
     fn nested_mounts_are_strictly_below_and_unescaped() {

@@ -31,7 +31,8 @@ impl Findings {
         Position { line: line as u32, column: in_line.column }
     }
 
-    /// `at`: byte offset in the file as it stands on disk.
+    /// `at`: byte offset in the file as it stands on disk. What is said second about one place
+    /// follows from what was said first and is dropped, unless something else is missing there.
     pub(super) fn mistake(
         &mut self,
         at: usize,
@@ -40,7 +41,9 @@ impl Findings {
         found: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        if self.mistakes.len() >= MISTAKES_MAX {
+        let found = found.into();
+        let said = self.mistakes.iter().any(|(other, _)| *other == at) && found != "none";
+        if said || self.mistakes.len() >= MISTAKES_MAX {
             return;
         }
         let mistake = Mistake {
@@ -48,7 +51,7 @@ impl Findings {
             at: self.position(at),
             element: element.to_owned(),
             expected: expected.into(),
-            found: found.into(),
+            found,
             remedy: remedy.into(),
         };
         self.mistakes.push((at, mistake));
@@ -71,9 +74,13 @@ impl Findings {
         self.notes.push((at, note));
     }
 
+    pub(super) fn line(&self, at: usize) -> u32 {
+        self.position(at).line
+    }
+
     /// `file:line` of an offset, for sentences that point back.
     pub(super) fn place(&self, at: usize) -> String {
-        format!("{}:{}", self.file.display(), self.position(at).line)
+        format!("{}:{}", self.file.display(), self.line(at))
     }
 
     pub(super) fn has_mistakes(&self) -> bool {

@@ -8,8 +8,10 @@ use super::values::{self, Unit};
 use super::xml::{Attribute, Element};
 use std::time::Duration;
 
+mod farm;
 pub(super) mod nodes;
 pub(super) mod safe;
+mod watch;
 
 /// One element and what belongs to it.
 #[derive(Debug)]
@@ -206,6 +208,7 @@ fn check_attribute(element: &Element, attribute: &Attribute, rule: &Rule, findin
         Err(expected) => {
             let near = match known.kind {
                 Kind::Choice(choices) => did_you_mean(value, choices.iter().copied()),
+                Kind::Switch => did_you_mean(value, ["on", "off"]),
                 _ => String::new(),
             };
             let remedy = if near.is_empty() { format!("correct {name}=") } else { near };
@@ -364,3 +367,6 @@ const fn waiting(
     let standing = Standing::Later { harmless: &[], text };
     Rule { name, attributes, children, text: false, standing }
 }
+
+#[cfg(test)]
+mod tests;

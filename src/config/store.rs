@@ -8,7 +8,7 @@
 //!
 //! One change at a time (a lock on the modules' directory); each is prepared beside its place and
 //! then exchanged in one step, so a full disk or a crash leaves the old state.
-use super::archive::{APPLIED_RECORD, ArchiveError, EXPANDED, MODULE_RECORD, Tree};
+use super::archive::{APPLIED_RECORD, ArchiveError, EXPANDED, Entry, MODULE_RECORD, Tree};
 use super::cluster::ClusterConfig;
 use super::mistake::{Mistakes, Note};
 use super::paths::Paths;
@@ -362,6 +362,15 @@ fn read_tree(
     let text = super::xml::decode(label, entry.bytes.clone())?;
     let reading = UserConfig::parse(label, &text, around)?;
     if reading.config.mode == Mode::Mirror && tree.get("bin/start_prim").is_none() {
+        let windows = |entry: &Entry| {
+            entry.name.starts_with("bin/")
+                && (entry.name.ends_with(".ps1") || entry.name.ends_with(".cmd"))
+        };
+        if tree.entries().iter().any(windows) {
+            return Err(StoreError::Refused(format!(
+                "module {name} has scripts for Windows only: take the archive for Linux"
+            )));
+        }
         return Err(StoreError::Refused(format!(
             "mirror module {name} has no bin/start_prim: add the script that starts the \
              application on the primary"

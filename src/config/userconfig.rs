@@ -160,6 +160,8 @@ pub struct Rfs {
 pub struct Dir {
     /// Absolute and normalised.
     pub path: PathBuf,
+    /// Line of `userconfig.xml`, for messages.
+    pub line: u32,
     /// Own level; `None`: that of the module.
     pub level: Option<Level>,
     pub read_only: bool,

@@ -10,10 +10,11 @@ use quick_xml::escape::{EscapeError, unescape};
 use quick_xml::events::attributes::AttrError;
 use quick_xml::events::{BytesStart, Event};
 use std::ops::Range;
-use std::path::Path;
 
-/// Largest file that is read, in bytes.
-pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
+mod source;
+
+pub(super) use source::{decode, read_text};
+
 const DEPTH_MAX: usize = 32;
 const ELEMENTS_MAX: usize = 20_000;
 
@@ -49,46 +50,6 @@ impl Element {
     pub(super) fn attribute(&self, name: &str) -> Option<&Attribute> {
         self.attributes.iter().find(|attribute| attribute.name == name)
     }
-}
-
-/// Reads a file as text. Too large, unreadable and not UTF-8 are mistakes of the whole file.
-pub(super) fn read_text(file: &Path) -> Result<String, super::mistake::Mistakes> {
-    use super::mistake::Mistakes;
-    use std::io::Read;
-    let refuse = |expected: &str, found: String, remedy: &str| {
-        Err(Mistakes::whole_file(file, expected, found, remedy))
-    };
-    let mut bytes = Vec::new();
-    let opened = std::fs::File::open(file);
-    let read = opened.and_then(|open| open.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
-    if let Err(error) = read {
-        return refuse("a readable file", error.to_string(), "create it, or correct its rights");
-    }
-    decode(file, bytes)
-}
-
-/// Bytes of a file as text: UTF-8, or ISO-8859-1 where the declaration says so.
-pub(super) fn decode(file: &Path, bytes: Vec<u8>) -> Result<String, super::mistake::Mistakes> {
-    use super::mistake::{Mistakes, Position};
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        let found = format!("more than {FILE_BYTES_MAX} bytes");
-        return Err(Mistakes::whole_file(file, "at most 1 MiB", found, "is it the right file?"));
-    }
-    let head = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).to_lowercase();
-    let latin = head.trim_start().starts_with("<?xml")
-        && head.split("?>").next().is_some_and(|decl| decl.contains("iso-8859-1"));
-    if latin {
-        return Ok(bytes.into_iter().map(char::from).collect());
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let bytes = error.as_bytes();
-        let found = format!("the byte {:#04x}", bytes.get(valid).copied().unwrap_or(0));
-        let text = String::from_utf8_lossy(&bytes[..valid]);
-        let mut mistakes = Mistakes::whole_file(file, "UTF-8 text", found, "save it as UTF-8");
-        mistakes.0[0].at = Position::of(&text, valid);
-        mistakes
-    })
 }
 
 /// The tree of `text`, or `None` if there is none; what is wrong goes to `findings`.
@@ -254,8 +215,8 @@ impl<'a> Parser<'a> {
         inner: usize,
     ) -> Vec<Attribute> {
         let mut attributes: Vec<Attribute> = Vec::new();
-        let mut list = start.attributes();
-        while let Some(next) = list.next() {
+        let list = start.attributes();
+        for next in list {
             let attribute = match next {
                 Ok(attribute) => attribute,
                 Err(error) => {
@@ -303,12 +264,16 @@ impl<'a> Parser<'a> {
         match unescape(&flat) {
             Ok(value) => value.into_owned(),
             Err(error) => {
-                let place = match &error {
-                    EscapeError::UnrecognizedEntity(range, _) => range.start.saturating_sub(1),
-                    EscapeError::UnterminatedEntity(range) => range.start,
-                    _ => flat.find("&#").unwrap_or(0),
+                let (place, found) = match &error {
+                    EscapeError::UnrecognizedEntity(range, name) => {
+                        (range.start.saturating_sub(1), quoted(&format!("&{name};")))
+                    }
+                    EscapeError::UnterminatedEntity(range) => {
+                        (range.start, "a lonely &".to_owned())
+                    }
+                    _ => (flat.find("&#").unwrap_or(0), "a broken character number".to_owned()),
                 };
-                self.bad_entity(at + place.min(raw.len()), element, &error.to_string());
+                self.bad_entity(at + place.min(raw.len()), element, &found);
                 String::new()
             }
         }

@@ -1,13 +1,11 @@
 //! The grammar of `userconfig.xml`: everything that has ever been valid there, and ours.
 use super::Kind::{
-    AbsolutePath, Choice, Count, Host, Netmask, Pattern, RelativePath, Switch, Text, Time,
-    Variable, Word,
+    AbsolutePath, Choice, Count, Host, Netmask, RelativePath, Switch, Text, Time, Variable, Word,
 };
 use super::Unit::{Hours, Milliseconds, Minutes, Seconds};
-use super::{
-    AttributeRule, Rule, Standing, acting, attribute, blank, later, many, needless, once, required,
-    waiting,
-};
+use super::farm::{FARM, LOADBALANCING_LIST, VIRTUAL_INTERFACE};
+use super::watch::{CHECK, ERRD, FAILOVER, VHOST};
+use super::{Rule, acting, attribute, blank, later, many, needless, once, required, waiting};
 
 pub static SAFE: Rule = acting("safe", &[], &[many(&MACRO), once(&SERVICE)]);
 
@@ -97,24 +95,6 @@ static SERVER: Rule = acting(
     &[],
 );
 
-const FARM_PORT: AttributeRule = attribute("port", Count(1, 65535), None);
-
-static FARM: Rule = waiting(
-    "farm",
-    &[
-        FARM_PORT,
-        attribute("pulse", Time(Milliseconds, 10), None),
-        attribute("mlost_count", Count(1, 10_000), None),
-        attribute("slost_count", Count(1, 10_000), None),
-    ],
-    &[many(&FARM_LAN)],
-    "farm modules are not started",
-);
-
-static FARM_LAN: Rule = acting("lan", &[blank("name", Word(64))], &[many(&FARM_NODE)]);
-static FARM_NODE: Rule =
-    acting("node", &[required("name", Word(64)), attribute("addr", Host, None)], &[]);
-
 static VIP: Rule = acting(
     "vip",
     &[
@@ -134,6 +114,8 @@ static VIP: Rule = acting(
 
 static INTERFACE_LIST: Rule = acting("interface_list", &[], &[many(&INTERFACE)]);
 
+const ANNOUNCED: &str = "the address is announced when it is taken, not again and again";
+
 static INTERFACE: Rule = acting(
     "interface",
     &[
@@ -142,13 +124,13 @@ static INTERFACE: Rule = acting(
             &["off", "no"],
             "the link of the interface is not watched",
         ),
+        later(attribute("arpreroute", Switch, Some("off")), &["off", "no"], ANNOUNCED),
+        later(attribute("arpinterval", Time(Seconds, 1), Some("60s")), &["60s", "60"], ANNOUNCED),
         later(
-            attribute("arpreroute", Switch, Some("off")),
-            &["off", "no"],
-            "the address is announced when it is taken, not again and again",
+            attribute("arpelapse", Time(Seconds, 0), Some("1200s")),
+            &["1200s", "1200"],
+            ANNOUNCED,
         ),
-        attribute("arpinterval", Time(Seconds, 1), Some("60s")),
-        attribute("arpelapse", Time(Seconds, 0), Some("1200s")),
         attribute("name", Word(15), None),
     ],
     &[many(&REAL_INTERFACE), many(&VIRTUAL_INTERFACE)],
@@ -172,46 +154,6 @@ static VIRTUAL_ADDR: Rule = acting(
             "connections are not counted",
         ),
         attribute("netmask", Netmask, None),
-    ],
-    &[],
-);
-
-static VIRTUAL_INTERFACE: Rule = waiting(
-    "virtual_interface",
-    &[required("type", Choice(&["vmac_directed", "vmac_invisible"]))],
-    &[many(&FARM_ADDR)],
-    "farm modules are not started",
-);
-
-static FARM_ADDR: Rule = acting(
-    "virtual_addr",
-    &[
-        blank("addr", Host),
-        attribute("where", Choice(&["alias", "one_side_alias", "one_side"]), Some("alias")),
-        attribute("check", Switch, Some("on")),
-        attribute("connections", Switch, Some("off")),
-        attribute("netmask", Netmask, None),
-    ],
-    &[],
-);
-
-static LOADBALANCING_LIST: Rule =
-    waiting("loadbalancing_list", &[], &[many(&GROUP)], "farm modules are not started");
-static GROUP: Rule =
-    acting("group", &[required("name", Word(64))], &[many(&GROUP_CLUSTER), many(&BALANCING)]);
-static GROUP_CLUSTER: Rule = acting("cluster", &[], &[many(&GROUP_HOST)]);
-static GROUP_HOST: Rule = acting(
-    "host",
-    &[blank("name", Word(64)), attribute("power", Count(0, 1_000_000), Some("1"))],
-    &[],
-);
-static BALANCING: Rule = acting(
-    "rule",
-    &[
-        attribute("virtual_addr", Text, None),
-        blank("port", Word(64)),
-        required("proto", Choice(&["udp", "tcp", "arp"])),
-        required("filter", Choice(&["on_addr", "on_port", "on_ipid"])),
     ],
     &[],
 );
@@ -307,7 +249,12 @@ static REPLICATED: Rule = acting(
     &[
         blank("dir", AbsolutePath),
         attribute("mode", Choice(&["read_only"]), None),
-        attribute("level", Choice(&["mirror", "memory", "disk"]), None),
+        // Said by the reader where it differs from the level of <rfs>.
+        later(
+            attribute("level", Choice(&["mirror", "memory", "disk"]), None),
+            &["mirror", "memory", "disk"],
+            "every directory has the level of rfs",
+        ),
     ],
     &[many(&NOTREPLICATED), many(&TOCHECK)],
 );
@@ -320,139 +267,6 @@ static NOTREPLICATED: Rule = waiting(
 );
 
 static TOCHECK: Rule = acting("tocheck", &[required("path", Text)], &[]);
-
-static ERRD: Rule = waiting(
-    "errd",
-    &[attribute("polltimer", Time(Seconds, 1), Some("30s"))],
-    &[many(&PROC)],
-    "processes and services are not watched",
-);
-
-static PROC: Rule = acting(
-    "proc",
-    &[
-        blank("name", Text),
-        attribute("service", Switch, Some("no")),
-        attribute("nameregex", Pattern, None),
-        attribute("argregex", Pattern, None),
-        attribute("atleast", Count(0, 1_000_000), Some("1")),
-        attribute("atmax", Count(-1, 1_000_000), Some("-1")),
-        attribute("action", Word(128), Some("stopstart")),
-        attribute("class", Word(64), Some("prim")),
-        attribute("start_after", Count(0, 1_000_000), Some("0")),
-        attribute("restart_services", Text, None),
-    ],
-    &[],
-);
-
-static CHECK: Rule = waiting(
-    "check",
-    &[],
-    &[
-        many(&TCP),
-        many(&PING),
-        many(&INTF),
-        many(&IP),
-        many(&CUSTOM),
-        many(&MODULE),
-        many(&SPLITBRAIN),
-    ],
-    "checkers do not run",
-);
-
-const WHEN: super::Kind = Choice(&["prim", "second", "both", "pre"]);
-const ACTION: super::Kind = Choice(&["restart", "stopstart", "stop", "wait", "swap", "noaction"]);
-const IDENT: AttributeRule = required("ident", Word(128));
-const ADDR: AttributeRule = blank("addr", Host);
-const INTERVAL: AttributeRule = attribute("interval", Time(Seconds, 1), Some("10s"));
-const TIMEOUT: AttributeRule = attribute("timeout", Time(Seconds, 1), Some("5s"));
-const FIXED_WAIT: AttributeRule = attribute("action", Choice(&["wait"]), Some("wait"));
-
-const fn when(default: &'static str) -> AttributeRule {
-    attribute("when", WHEN, Some(default))
-}
-
-static TCP: Rule =
-    acting("tcp", &[IDENT, when("prim"), attribute("action", ACTION, None)], &[once(&TCP_TO)]);
-static TCP_TO: Rule = acting("to", &[ADDR, blank("port", Count(1, 65535)), INTERVAL, TIMEOUT], &[]);
-
-static PING: Rule =
-    acting("ping", &[IDENT, when("pre"), attribute("action", ACTION, None)], &[once(&PING_TO)]);
-static PING_TO: Rule = acting("to", &[ADDR, INTERVAL, TIMEOUT], &[]);
-
-static INTF: Rule = acting("intf", &[IDENT, when("pre"), FIXED_WAIT], &[once(&INTF_TO)]);
-static INTF_TO: Rule = acting("to", &[blank("local_addr", Host), INTERVAL], &[]);
-
-static IP: Rule = acting(
-    "ip",
-    &[IDENT, when("prim"), attribute("action", Choice(&["stopstart"]), Some("stopstart"))],
-    &[once(&IP_TO)],
-);
-static IP_TO: Rule = acting("to", &[ADDR, INTERVAL, TIMEOUT], &[]);
-
-static CUSTOM: Rule = acting(
-    "custom",
-    &[
-        IDENT,
-        when("prim"),
-        required("exec", Word(256)),
-        attribute("arg", Text, Some("")),
-        attribute("action", ACTION, Some("noaction")),
-    ],
-    &[],
-);
-
-static MODULE: Rule = acting(
-    "module",
-    &[required("name", Word(64)), attribute("ident", Word(128), None), when("pre"), FIXED_WAIT],
-    &[once(&MODULE_TO)],
-);
-static MODULE_TO: Rule = acting(
-    "to",
-    &[
-        attribute("addr", Host, None),
-        attribute("port", Count(1, 65535), Some("9010")),
-        INTERVAL,
-        TIMEOUT,
-        attribute("secure", Switch, Some("off")),
-    ],
-    &[],
-);
-
-static SPLITBRAIN: Rule = acting(
-    "splitbrain",
-    &[
-        IDENT,
-        attribute("when", Choice(&["pre"]), Some("pre")),
-        attribute("exec", Word(256), Some("ping")),
-        required("arg", Text),
-    ],
-    &[],
-);
-
-static FAILOVER: Rule = Rule {
-    name: "failover",
-    attributes: &[
-        attribute("extends", Switch, Some("yes")),
-        attribute("period", Time(Milliseconds, 1), Some("5000ms")),
-        attribute("handle_time", Time(Milliseconds, 0), Some("15000ms")),
-    ],
-    children: &[],
-    text: true,
-    standing: Standing::Later { harmless: &[], text: "failover rules are not evaluated" },
-};
-
-static VHOST: Rule =
-    waiting("vhost", &[], &[many(&VIRTUALHOSTNAME)], "scripts see the real host name");
-static VIRTUALHOSTNAME: Rule = acting(
-    "virtualhostname",
-    &[
-        blank("name", Word(253)),
-        required("envfile", Word(256)),
-        attribute("when", Choice(&["prim", "second", "both"]), Some("prim")),
-    ],
-    &[],
-);
 
 static USER: Rule = acting(
     "user",

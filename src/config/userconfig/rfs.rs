@@ -88,7 +88,8 @@ impl Reader<'_> {
             }
         }
         let read_only = node.given("mode").is_some();
-        Some(Dir { path, level: own, read_only, not_replicated, tocheck })
+        let line = self.findings.line(node.element.at);
+        Some(Dir { path, line, level: own, read_only, not_replicated, tocheck })
     }
 
     fn not_replicated(&mut self, node: Node<'_>, into: &mut Vec<NotReplicated>) {

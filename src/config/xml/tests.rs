@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use std::path::Path;
 
 fn read(text: &str) -> (Option<Element>, Result<Vec<String>, Vec<String>>) {
     let mut findings = Findings::new(Path::new("f.xml"), text);
