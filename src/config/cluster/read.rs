@@ -152,10 +152,6 @@ fn check_nodes(config: &ClusterConfig, lans: Node<'_>, findings: &mut Findings) 
         findings.mistake(lans.element.at, "lans", expected, nodes.len().to_string(), remedy);
         return;
     }
-    if nodes.len() == 1 {
-        let text = "holds one node: the others come with `lockstep cluster join`";
-        findings.note(lans.element.at, "lans", None, text);
-    }
     for (lan, node) in config.lans.iter().zip(lans.children("lan")) {
         let missing: Vec<&str> = nodes
             .iter()
