@@ -19,6 +19,7 @@ pub mod json;
 mod log;
 mod module;
 pub mod offline;
+mod processes;
 mod show;
 pub mod state;
 mod wait;
