@@ -7,7 +7,7 @@ use super::context::{Context, Report};
 use super::frame::Kind;
 use super::message::{JoinAnswer, JoinRequest};
 use super::transport::close;
-use super::{cluster, handle, stream};
+use super::{PeerError, cluster, handle, stream};
 use crate::config::cluster::{ClusterConfig, Lan};
 use crate::model::NodeName;
 use crate::trust::{Authority, TokenStore};
@@ -81,25 +81,30 @@ async fn enrol(
         ));
     }
     let lans = place(context, &current, request, connection)?;
-    let certificate = authority.sign(&request.request, &request.node).map_err(|e| e.to_string())?;
     let path = context.paths.cluster_xml();
     let text = std::fs::read_to_string(&path)
         .map_err(|e| format!("the first node cannot read {}: {e}", path.display()))?;
     let next = cluster::with_node(&text, &request.node, &lans)
         .map_err(|e| format!("the first node cannot change its {}: {e}", path.display()))?;
-    redeem(tokens, request.secret).await?;
+    let authority_pem = authority.certificate_pem().to_owned();
+    let certificate = certify(tokens, authority, request).await.map_err(|e| e.to_string())?;
     cluster::apply_locked(context, next.clone(), &context.node).await.map_err(|e| e.to_string())?;
     spread(context, &request.node, next.clone());
-    Ok(JoinAnswer::Welcome {
-        certificate,
-        authority: authority.certificate_pem().to_owned(),
-        cluster_xml: next,
-    })
+    Ok(JoinAnswer::Welcome { certificate, authority: authority_pem, cluster_xml: next })
 }
 
-async fn redeem(tokens: TokenStore, secret: [u8; 16]) -> Result<(), String> {
-    let redeemed = cluster::blocking(move || Ok(tokens.redeem(&secret)?)).await;
-    redeemed.map_err(|e| e.to_string())
+/// Uses the token up, then signs: in this order, so that no crash gives two certificates for it.
+async fn certify(
+    tokens: TokenStore,
+    authority: Authority,
+    request: &JoinRequest,
+) -> Result<String, PeerError> {
+    let (secret, node, der) = (request.secret, request.node.clone(), request.request.clone());
+    cluster::blocking(move || {
+        tokens.redeem(&secret)?;
+        Ok(authority.sign(&der, &node)?)
+    })
+    .await
 }
 
 /// Hands the new file to the members that are linked; one that is not gets it by `-G` later, and

@@ -3,7 +3,7 @@ use super::proxy::Proxy;
 use super::{Cluster, LIMIT, Running, node};
 use crate::api::{self, Command, Origin, Request, Response};
 use crate::model::{BootId, ModuleName, PeerMessage, PeerReply};
-use crate::peer::{PeerError, PeerEvent};
+use crate::peer::{PULSE_MIN, PeerError, PeerEvent};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -115,7 +115,8 @@ async fn a_cut_of_any_length_heals_within_a_second() {
     assert_eq!(n2.disconnected("n1", "a").await, "nothing was heard");
     let (began, dropped) = (Instant::now(), proxy.dropped());
     while proxy.dropped() < dropped + 20 {
-        assert!(began.elapsed() < LIMIT);
+        // However long the cut is, the dialling does not become rarer.
+        assert!(began.elapsed() < Duration::from_secs(5), "{}", proxy.dropped() - dropped);
         n1.heard("n2", "b").await;
     }
     proxy.heal();
@@ -159,7 +160,7 @@ async fn heartbeats_keep_their_pulse_beside_a_large_payload() {
     let mut n1 = cluster.start("n1", &xml).await;
     let mut n2 = cluster.start("n2", &xml).await;
     n1.heard("n2", "a").await;
-    n1.handle.set_pulse(Duration::from_millis(50));
+    n1.handle.set_pulse(PULSE_MIN);
     let package = vec![7; api::request::ARCHIVE_BYTES_MAX];
     let import =
         Request::new(Origin::default(), None, Command::Import { package: package.clone() });
@@ -206,7 +207,7 @@ async fn a_killed_daemon_that_is_back_is_known_as_another_life_at_once() {
     // Another boot: the node was down.
     let third = killable(&cluster, &xml, BootId(2));
     n1.until("a changed boot", |event| match event {
-        PeerEvent::BootChanged { boot, .. } => Some(assert_eq!(boot, BootId(2))),
+        PeerEvent::BootChanged { boot, .. } => (boot == BootId(2)).then_some(()),
         _ => None,
     })
     .await;

@@ -57,14 +57,18 @@ async fn run(state: Arc<State>, front: Arc<UdpSocket>, back: IpAddr, server: Soc
             state.dropped.fetch_add(1, Ordering::Relaxed);
             continue;
         }
-        if !ways.contains_key(&from) {
-            let (to_way, packets) = mpsc::channel(1024);
-            let socket = UdpSocket::bind(SocketAddr::new(back, 0)).await.unwrap();
-            socket.connect(server).await.unwrap();
-            tokio::spawn(way(state.clone(), socket, packets, front.clone(), from));
-            ways.insert(from, to_way);
-        }
-        let _ = ways[&from].try_send(buffer[..length].to_vec());
+        let to_way = match ways.get(&from) {
+            Some(to_way) => to_way.clone(),
+            None => {
+                let (to_way, packets) = mpsc::channel(1024);
+                let socket = UdpSocket::bind(SocketAddr::new(back, 0)).await.unwrap();
+                socket.connect(server).await.unwrap();
+                tokio::spawn(way(state.clone(), socket, packets, front.clone(), from));
+                ways.insert(from, to_way.clone());
+                to_way
+            }
+        };
+        let _ = to_way.try_send(buffer[..length].to_vec());
     }
 }
 

@@ -1,11 +1,12 @@
 //! Who is not let in, and what both sides are told.
-use super::{Cluster, node, start};
+use super::{Cluster, LIMIT, node, start};
 use crate::model::BootId;
 use crate::peer::{PeerError, PeerEvent};
 use crate::trust;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_of_another_cluster_is_refused_and_both_are_told() {
@@ -51,7 +52,15 @@ async fn a_peer_with_another_version_is_named_on_both_sides() {
     let tls = QuicServerConfig::try_from(pki.server_config(b"lockstep-peer/9")).unwrap();
     let server = quinn::ServerConfig::with_crypto(Arc::new(tls));
     let at = |last| SocketAddr::new(cluster.net.ip(last), cluster.net.port);
-    let endpoint = quinn::Endpoint::server(server, at(2)).unwrap();
+    // The socket of the node before is closed when its last task is gone.
+    let began = Instant::now();
+    let endpoint = loop {
+        match quinn::Endpoint::server(server.clone(), at(2)) {
+            Ok(endpoint) => break endpoint,
+            Err(error) => assert!(began.elapsed() < LIMIT, "{error}"),
+        }
+        tokio::task::yield_now().await;
+    };
     let later = endpoint.clone();
     tokio::spawn(async move {
         while let Some(incoming) = later.accept().await {
