@@ -1,1 +1,291 @@
-//! (see the map in lib.rs)
+//! The automaton of one module on one node: facts and wishes in, actions out.
+//!
+//! ```text
+//!            start                 may lead                    peer in sync
+//!   STOP ───────────▶ WAIT ───────────────────▶ ALONE ◀──────────────────────▶ PRIM
+//!    ▲                 │ ▲ ▲ peer leads           │  ▲     secondary gone        │ ▲
+//!    │    forced stops │ │ └────────────┐         │  │                           │ │ swap
+//!    └─────────────────┘ │              ▼         ▼  │ primary gone              ▼ │
+//!                        │            SECOND ◀────┴──┴─────────────────────────────┘
+//!                        └── stop, stopstart, wait: from every role
+//! ```
+//!
+//! No clock, no file, no socket: `Machine::on(event, now)` returns the actions in the order in
+//! which the hub must carry them out (remember first, then become visible), and
+//! `Machine::deadline()` says when it wants to be asked again. Decisions look at facts that were
+//! latched, never at the moment in which they came in: what cannot be done now is done when the
+//! walk (transition under way) has ended.
+//!
+//! Two nodes; which of several standbys follows is the register's business (DESIGN section 3).
+mod admit;
+mod alone;
+mod context;
+mod facts;
+mod hold;
+mod peer;
+mod prim;
+mod run;
+mod second;
+mod stop;
+mod table;
+mod wait;
+mod walk;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use admit::{Admission, Heal, admit, heal};
+pub use context::Context;
+pub use facts::{Engine, Facts, Left, Peer, View};
+pub use table::{MOVES, Move};
+pub use walk::{Kind, Step, Walk};
+pub use words::*;
+
+use crate::model::{EngineEvent, Readiness, Role, State};
+use alone::Alone;
+use prim::Prim;
+use second::Second;
+use stop::Stop;
+use wait::Wait;
+
+/// A role with what only this role needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Stop(Stop),
+    Wait(Wait),
+    Alone(Alone),
+    Prim(Prim),
+    Second(Second),
+}
+
+impl Part {
+    fn role(&self) -> Role {
+        match self {
+            Part::Stop(_) => Role::Stop,
+            Part::Wait(_) => Role::Wait,
+            Part::Alone(_) => Role::Alone,
+            Part::Prim(_) => Role::Prim,
+            Part::Second(_) => Role::Second,
+        }
+    }
+}
+
+/// One module on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    cx: Context,
+    part: Part,
+}
+
+impl Machine {
+    /// A module whose daemon part begins to live. `memory` is what the last life left; after a
+    /// reboot it has gone through [`Memory::after_reboot`]. A role that was held is adopted: no
+    /// script is run again, and nothing is decided before the engine was found (`Hello`) or is
+    /// known to be dead (`EngineGone`).
+    pub fn new(policy: Policy, memory: Memory, now: Moment) -> Machine {
+        let part = match memory.role {
+            Role::Stop => Part::Stop(Stop::default()),
+            Role::Wait => Part::Wait(Wait::adopt(&memory, now)),
+            Role::Alone => Part::Alone(Alone::default()),
+            Role::Prim => Part::Prim(Prim::adopt(now)),
+            Role::Second => Part::Second(Second::new(false, now)),
+        };
+        Machine { cx: Context::new(policy, memory, now), part }
+    }
+
+    pub fn state(&self) -> State {
+        match &self.cx.walk {
+            // Address gone, application stopped, the peer told: whatever scripts still run.
+            Some(walk) if self.cx.resigned && self.part.role().is_primary() => {
+                State::new(walk.to, Readiness::Transient)
+            }
+            _ => State::new(self.part.role(), self.readiness()),
+        }
+    }
+
+    /// Why the module is in this state, one sentence for people.
+    pub fn reason(&self) -> &str {
+        &self.cx.memory.reason
+    }
+
+    pub fn memory(&self) -> &Memory {
+        &self.cx.memory
+    }
+
+    pub fn facts(&self) -> &Facts {
+        &self.cx.facts
+    }
+
+    pub fn policy(&self) -> &Policy {
+        &self.cx.policy
+    }
+
+    /// Configuration applied again while the module lives.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.cx.policy = policy;
+    }
+
+    /// `true` while a transition is under way.
+    pub fn busy(&self) -> bool {
+        self.cx.walk.is_some()
+    }
+
+    /// When `on(Event::Tick, …)` must be called at the latest.
+    pub fn deadline(&self) -> Option<Moment> {
+        let of_part = match &self.part {
+            Part::Stop(_) => None,
+            Part::Wait(wait) => wait.deadline(&self.cx),
+            Part::Alone(_) => None,
+            Part::Prim(prim) => prim.deadline(&self.cx),
+            Part::Second(second) => second.deadline(&self.cx),
+        };
+        let of_walk = self.cx.walk.as_ref().and_then(|walk| walk.limit);
+        [of_part, of_walk, self.cx.hold.deadline(&self.cx)].into_iter().flatten().min()
+    }
+
+    /// One event, at `now`. Returns what must be done, in order.
+    pub fn on(&mut self, event: Event, now: Moment) -> Vec<Action> {
+        self.cx.now = self.cx.now.max(now);
+        self.absorb(&event);
+        self.feed_walk(&event);
+        match event {
+            Event::Wish { ticket, wish, caller } => self.on_wish(ticket, wish, caller),
+            Event::Peer { ticket, message } => self.on_peer(ticket, message),
+            Event::Did { token, outcome } => self.on_did(token, &outcome),
+            Event::Engine(event) => self.pay(&event),
+            Event::Tick
+            | Event::Heard { .. }
+            | Event::Connected
+            | Event::Disconnected
+            | Event::EngineGone { .. } => {}
+        }
+        self.settle();
+        self.publish();
+        std::mem::take(&mut self.cx.actions)
+    }
+
+    /// Facts first: whoever decides later in this call sees them all.
+    fn absorb(&mut self, event: &Event) {
+        let cx = &mut self.cx;
+        match event {
+            Event::Heard { boot } => {
+                cx.facts.peer.heard = Some(cx.now);
+                cx.facts.peer.absorb_boot(*boot);
+            }
+            Event::Connected => {
+                cx.facts.peer.connected = true;
+                cx.facts.peer.heard = Some(cx.now);
+            }
+            Event::Disconnected => cx.facts.peer.connected = false,
+            Event::Engine(event) => {
+                cx.facts.absorb_engine(event);
+                cx.engine_log(event);
+                match event {
+                    EngineEvent::Hello { .. } => cx.adopting = false,
+                    EngineEvent::Refused { command, .. } if command == "go_alone" => {
+                        let now = cx.now;
+                        cx.hold.declined(now);
+                    }
+                    _ => {}
+                }
+            }
+            Event::EngineGone { reason } => cx.engine_gone(reason),
+            Event::Tick | Event::Peer { .. } | Event::Did { .. } | Event::Wish { .. } => {}
+        }
+    }
+
+    fn on_wish(&mut self, ticket: u64, wish: Wish, caller: Caller) {
+        let name = wish.name();
+        match &caller {
+            Caller::User(who) => {
+                self.cx.memory.loops.clear();
+                self.cx.log('U', "action.user", format!("Action {name} called by {who}"));
+            }
+            Caller::Identity(who) => {
+                self.cx.log('E', "action.auto", format!("Action {name} called by {who}"));
+            }
+            Caller::Boot => {
+                self.cx.log('E', "action.boot", format!("Action {name} called at boot time"));
+            }
+        }
+        let counts = matches!(wish, Wish::Restart | Wish::StopStart | Wish::Wait { .. });
+        let wish = if counts && matches!(caller, Caller::Identity(_)) && self.cx.count_error() {
+            Wish::Stop
+        } else {
+            wish
+        };
+        let answer = self.wish(wish);
+        if let Err(refusal) = &answer {
+            let text = format!("Action {name} not carried out: {refusal}");
+            self.cx.log('W', "action.refused", text);
+        }
+        self.cx.actions.push(Action::Answer { ticket, answer });
+    }
+
+    fn wish(&mut self, wish: Wish) -> Result<String, Refusal> {
+        if let Wish::Failover(on) = wish {
+            self.cx.memory.failover = Some(on);
+            self.cx.remember(true);
+            return Ok(format!("failover is {}", if on { "on" } else { "off" }));
+        }
+        match &mut self.part {
+            Part::Stop(stop) => stop.wish(&mut self.cx, &wish),
+            Part::Wait(wait) => wait.wish(&mut self.cx, &wish),
+            Part::Alone(alone) => alone.wish(&mut self.cx, &wish),
+            Part::Prim(prim) => prim.wish(&mut self.cx, &wish),
+            Part::Second(second) => second.wish(&mut self.cx, &wish),
+        }
+    }
+
+    fn on_did(&mut self, token: u64, outcome: &Outcome) {
+        hold::on_did(&mut self.cx, token, outcome);
+        if let Part::Wait(wait) = &mut self.part {
+            wait.on_did(&mut self.cx, token, outcome);
+        }
+    }
+
+    /// Decides on what is known until nothing more follows from it.
+    fn settle(&mut self) {
+        for _ in 0..8 {
+            let before = (self.part.role(), self.cx.walk.is_some(), self.cx.actions.len());
+            if !self.cx.adopting {
+                hold::settle(&mut self.cx, self.part.role());
+                match &mut self.part {
+                    Part::Stop(stop) => stop.settle(&mut self.cx),
+                    Part::Wait(wait) => wait.settle(&mut self.cx),
+                    Part::Alone(alone) => alone.settle(&mut self.cx),
+                    Part::Prim(prim) => prim.settle(&mut self.cx),
+                    Part::Second(second) => second.settle(&mut self.cx),
+                }
+                self.run_walk();
+            }
+            if before == (self.part.role(), self.cx.walk.is_some(), self.cx.actions.len()) {
+                break;
+            }
+        }
+    }
+
+    /// Derived from what holds now, never from a flag somebody forgot to clear (S8).
+    fn readiness(&self) -> Readiness {
+        let cx = &self.cx;
+        let at_rest = |ready: bool| {
+            if cx.walk.is_some() || !ready { Readiness::Transient } else { Readiness::Ready }
+        };
+        match &self.part {
+            Part::Stop(_) => Readiness::NotReady,
+            Part::Wait(wait) => wait.readiness(cx),
+            Part::Alone(_) => at_rest(true),
+            Part::Prim(_) => at_rest(!cx.policy.replicates || cx.facts.engine.mirrors()),
+            Part::Second(second) => second.readiness(cx),
+        }
+    }
+
+    fn publish(&mut self) {
+        let state = self.state();
+        if self.cx.memory.readiness != state.readiness {
+            self.cx.memory.readiness = state.readiness;
+        }
+        self.cx.publish(state);
+    }
+}

@@ -25,6 +25,12 @@ pub struct ModuleReport {
     pub report: u64,
     /// `None`: the module replicates nothing.
     pub engine: Option<EngineSummary>,
+    /// The last role held was primary (ties between equal copies, `defaultprim="lastprim"`).
+    #[serde(default)]
+    pub was_primary: bool,
+    /// The primary role was gained by taking over as SECOND: gives way after both were ALONE.
+    #[serde(default)]
+    pub took_over: bool,
     /// Digest of the active configuration, hexadecimal blake3.
     pub config_digest: String,
     /// Why the module is in this state, one sentence for people.

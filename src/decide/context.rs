@@ -1,0 +1,340 @@
+//! What every state may look at and use: policy, memory, facts, the walk under way, and the list of
+//! actions that grows while one event is handled.
+use super::facts::{Engine, Facts};
+use super::hold::Hold;
+use super::walk::{Kind, Step, Walk};
+use super::words::{Action, Ending, Job, Memory, Moment, Policy, Refusal, StartKind, Word, limits};
+use crate::model::{EngineEvent, EngineSummary, PeerMessage, Readiness, Role, State};
+
+/// What a report would say; a new one goes out when this changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Visible {
+    state: State,
+    reason: String,
+    engine: Option<EngineSummary>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    pub policy: Policy,
+    pub memory: Memory,
+    pub facts: Facts,
+    pub(super) now: Moment,
+    pub(super) actions: Vec<Action>,
+    pub(super) walk: Option<Walk>,
+    pub(super) hold: Hold,
+    /// Requests of the peer to record *outdated*, answered when it is on disk.
+    pub(super) owed: Vec<u64>,
+    /// The primary role was given up: whatever the engine holds now is never returned.
+    pub(super) resigned: bool,
+    /// A new daemon that has not found its engine yet.
+    pub(super) adopting: bool,
+    next_token: u64,
+    visible: Option<Visible>,
+}
+
+impl Context {
+    pub(super) fn new(policy: Policy, mut memory: Memory, now: Moment) -> Context {
+        let walk = memory.walk.take();
+        let adopting = policy.replicates && memory.role != Role::Stop;
+        let mut facts = Facts::default();
+        // A life that begins has heard nobody, which says nothing about the peer.
+        facts.peer.heard = Some(now);
+        Context {
+            policy,
+            memory,
+            facts,
+            now,
+            actions: Vec::new(),
+            walk: walk.map(resumed),
+            hold: Hold::default(),
+            owed: Vec::new(),
+            resigned: false,
+            adopting,
+            // Tokens of the last life are never met again.
+            next_token: 1,
+            visible: None,
+        }
+    }
+
+    pub(super) fn idle(&self) -> bool {
+        self.walk.is_none()
+    }
+
+    pub(super) fn failover(&self) -> bool {
+        self.memory.failover.unwrap_or(self.policy.failover)
+    }
+
+    pub(super) fn peer_silent(&self) -> bool {
+        self.facts.peer.silent(self.now, self.policy.silence_ms)
+    }
+
+    /// When the peer counts as silent if it says nothing more.
+    pub(super) fn silence_at(&self) -> Option<Moment> {
+        self.facts.peer.heard.map(|heard| heard.plus(self.policy.silence_ms))
+    }
+
+    pub(super) fn log(&mut self, level: char, code: &'static str, text: impl Into<String>) {
+        self.actions.push(Action::Log { level, code, text: text.into() });
+    }
+
+    /// Says why; logged when it is new.
+    pub(super) fn because(&mut self, reason: impl Into<String>) {
+        self.memory.reason = reason.into();
+    }
+
+    pub(super) fn remember(&mut self, durable: bool) {
+        let mut memory = self.memory.clone();
+        memory.walk.clone_from(&self.walk);
+        self.actions.push(Action::Remember { memory: Box::new(memory), durable });
+    }
+
+    pub(super) fn job(&mut self, job: Job) -> u64 {
+        let token = self.next_token;
+        self.next_token += 1;
+        self.actions.push(Action::Do { token, job });
+        token
+    }
+
+    /// Counts an error-driven action; `true` when one more is not allowed (`maxloop`).
+    pub(super) fn count_error(&mut self) -> bool {
+        let interval = self.policy.loop_interval_ms;
+        if interval == 0 {
+            return false;
+        }
+        let now = self.now;
+        self.memory.loops.retain(|at| now.since(*at) < interval);
+        self.memory.loops.push(now);
+        let over = self.memory.loops.len() as u64 > u64::from(self.policy.maxloop);
+        if over {
+            self.log('E', "action.maxloop", "Action stop called by maxloop");
+            self.because(format!(
+                "stopped: more than {} error-driven actions within the loop interval; see the log, \
+                 repair, then start",
+                self.policy.maxloop
+            ));
+            self.memory.running = false;
+        }
+        over
+    }
+
+    /// Begins a transition; the machine takes its first step at once.
+    pub(super) fn begin(&mut self, walk: Walk) {
+        assert!(self.walk.is_none(), "a walk begins while another is under way: {:?}", walk.kind);
+        self.walk = Some(walk);
+    }
+
+    /// A stop (or a fact that is stronger than what is under way) overtakes the walk.
+    pub(super) fn overtake(&mut self, ending: Ending, grace_ms: u64) {
+        if let Some(walk) = &mut self.walk {
+            walk.steps.clear();
+            walk.overtaken = Some(ending);
+            let token = walk.token;
+            if matches!(walk.running, Some(Step::Script { .. })) {
+                self.actions.push(Action::Overtake { token, grace_ms });
+            }
+        }
+    }
+
+    /// Ends a role: gracefully, and from then on in WAIT by force.
+    pub(super) fn down(&mut self, role: Role, ending: Ending) {
+        match &mut self.walk {
+            Some(Walk { kind: Kind::Down { ending: e } | Kind::Resign { ending: e }, .. }) => {
+                *e = ending;
+            }
+            // The steps of a block and of a stop differ; the ways to STOP are the same.
+            Some(Walk { kind: Kind::Force { ending: e }, to: Role::Stop, .. })
+                if !matches!(ending, Ending::Wait { .. }) =>
+            {
+                *e = ending;
+            }
+            Some(_) => self.overtake(ending, limits::OVERTAKE_MS),
+            None => {
+                let walk = super::table::down(self, role, ending);
+                self.begin(walk);
+            }
+        }
+    }
+
+    /// Ends a role without asking it: address, processes, the forced stops.
+    fn force_down(&mut self, role: Role) {
+        match &self.walk {
+            Some(Walk { kind: Kind::Force { .. }, .. }) => self.down(role, Ending::Stop),
+            Some(_) => self.overtake(Ending::Stop, 0),
+            None if role == Role::Wait => self.down(role, Ending::Stop),
+            None => {
+                let walk = super::table::resign(self, role, Ending::Stop);
+                self.begin(walk);
+            }
+        }
+    }
+
+    /// The wishes that every running role takes alike. `None`: the role itself must answer.
+    pub(super) fn common_wish(
+        &mut self,
+        role: Role,
+        wish: &super::words::Wish,
+    ) -> Option<Result<String, Refusal>> {
+        use super::words::Wish;
+        let ending = match wish {
+            Wish::Stop => {
+                self.memory.running = false;
+                Ending::Stop
+            }
+            Wish::ForceStop => {
+                self.memory.running = false;
+                self.because("forcestop asked for");
+                self.force_down(role);
+                return Some(Ok("forcestop begins".to_owned()));
+            }
+            Wish::Shutdown => Ending::Stop,
+            Wish::StopStart => Ending::StopStart,
+            Wish::Wait { reason } => Ending::Wait { reason: reason.clone(), wakeup: false },
+            Wish::Start(_) => {
+                let text = format!("the module is started already ({role})");
+                return Some(Err(Refusal::AlreadyThere(text)));
+            }
+            Wish::Wakeup => {
+                let text = format!("nothing to wake up: the module is {role}");
+                return Some(Err(Refusal::AlreadyThere(text)));
+            }
+            Wish::Restart | Wish::Swap | Wish::Failover(_) => return None,
+        };
+        self.because(format!("{} asked for", wish.name()));
+        self.down(role, ending);
+        Some(Ok(format!("{} begins", wish.name())))
+    }
+
+    pub(super) fn wrong_state(
+        &self,
+        role: Role,
+        wish: &super::words::Wish,
+        needs: &'static str,
+    ) -> Refusal {
+        let state = State::new(role, self.memory.readiness);
+        Refusal::WrongState { wish: wish.name(), state, needs }
+    }
+
+    pub(super) fn start(&mut self, start: StartKind, word: Word) {
+        self.memory.running = true;
+        self.because("starting");
+        let walk = super::table::up(start, word);
+        self.begin(walk);
+    }
+
+    pub(super) fn leave(&self, outdated: bool, reason: &str) -> Step {
+        Step::Tell(PeerMessage::Leave {
+            module: self.policy.module.clone(),
+            outdated,
+            reason: reason.to_owned(),
+        })
+    }
+
+    pub(super) fn engine_gone(&mut self, reason: &str) {
+        let adopting = std::mem::take(&mut self.adopting);
+        let asked = matches!(&self.walk, Some(Walk { running: Some(Step::StopEngine), .. }));
+        let was = self.facts.engine.mode();
+        let off = matches!(self.facts.engine, Engine::Off) && !adopting;
+        self.facts.engine = if asked || off {
+            Engine::Off
+        } else {
+            self.log('C', "engine.gone", format!("Process engine not running: {reason}"));
+            Engine::Dead { reason: reason.to_owned(), was }
+        };
+    }
+
+    pub(super) fn engine_log(&mut self, event: &EngineEvent) {
+        let (level, code, text) = match event {
+            EngineEvent::Log { level, text } => (*level, "engine.log", text.clone()),
+            EngineEvent::Refused { command, reason } => {
+                ('E', "engine.refused", format!("{command} refused: {reason}"))
+            }
+            EngineEvent::Handshake { peer, verdict } => {
+                let plan = plan_name(&verdict.plan);
+                ('E', "return.plan", format!("Return of {peer}: {plan} (rule {})", verdict.rule))
+            }
+            EngineEvent::PeerLost { reason, .. } => ('E', "link.lost", reason.clone()),
+            EngineEvent::PeerGone { reason, .. } => ('I', "link.gone", reason.clone()),
+            EngineEvent::PrimaryLost { reason } => ('E', "link.lost", reason.clone()),
+            EngineEvent::Ready => {
+                ('E', "return.uptodate", "Uptodate replicated file system".to_owned())
+            }
+            EngineEvent::Return(progress) if progress.finished => (
+                'E',
+                "return.done",
+                format!(
+                    "Reintegration ended (synchronize): {} objects, {} bytes sent",
+                    progress.objects_done, progress.bytes_sent
+                ),
+            ),
+            EngineEvent::NeedsDecision { text, .. } => ('C', "return.decision", text.clone()),
+            EngineEvent::Fault { reason } => ('C', "disk.fault", reason.clone()),
+            EngineEvent::Hello { .. }
+            | EngineEvent::Leading
+            | EngineEvent::Following
+            | EngineEvent::Alone { .. }
+            | EngineEvent::Outdated
+            | EngineEvent::Flushed
+            | EngineEvent::Released
+            | EngineEvent::PeerReady { .. }
+            | EngineEvent::Return(_)
+            | EngineEvent::Status(_) => return,
+        };
+        self.log(level, code, text);
+    }
+
+    pub(super) fn publish(&mut self, state: State) {
+        let engine = self.facts.engine.summary().cloned().map(steady);
+        let reason = self.memory.reason.clone();
+        let visible = Visible { state, reason: reason.clone(), engine };
+        if self.visible.as_ref() == Some(&visible) {
+            return;
+        }
+        let announced = self.visible.as_ref().is_some_and(|known| known.state == state);
+        if !announced {
+            // STOP is always NotReady, so that the text is the one administrators know.
+            self.log('E', "state.local", format!("Local state {state}"));
+            if state.readiness != Readiness::Transient {
+                self.remember(false);
+            }
+        }
+        self.visible = Some(visible);
+        self.actions.push(Action::Publish { state, reason });
+    }
+}
+
+/// Positions and counters move with every operation and are no reason for a report.
+fn steady(mut summary: EngineSummary) -> EngineSummary {
+    let side = &mut summary.side;
+    side.position.seq = crate::model::Seq(0);
+    side.dirty_objects = 0;
+    side.dirty_bytes = 0;
+    side.dirty_base = None;
+    side.window = None;
+    summary
+}
+
+fn plan_name(plan: &crate::model::Plan) -> String {
+    use crate::model::Plan;
+    match plan {
+        Plan::Nothing => "equal already".to_owned(),
+        Plan::Window { from } => format!("operations from {from} on"),
+        Plan::Zones { .. } => "changed zones".to_owned(),
+        Plan::Digests => "comparison of everything".to_owned(),
+        Plan::Reverse => "the other side must lead".to_owned(),
+        Plan::Fork { .. } => "both sides wrote".to_owned(),
+        Plan::Unrelated => "unrelated copies".to_owned(),
+    }
+}
+
+/// A walk of the last life goes on after the step that was under way: a script is never run a
+/// second time; what can be repeated without harm is repeated.
+fn resumed(mut walk: Walk) -> Walk {
+    match walk.running.take() {
+        Some(Step::Script { .. } | Step::Enter(_)) | None => {}
+        Some(step) => walk.steps.push_front(step),
+    }
+    walk.token = 0;
+    walk.limit = None;
+    walk
+}

@@ -1,0 +1,101 @@
+//! Rule A2: a primary whose in-sync secondary stopped answering holds every operation until it is
+//! settled that the secondary cannot be promoted with an older copy. One of these settles it:
+//! the secondary said good-bye; it was seen with another boot (its memory is gone, rule A1); it has
+//! durably recorded *outdated* because it was asked to; or all heartbeats were silent for the time
+//! limit and the policy `both-alone` grants it. If the link comes back first, nothing happened.
+use super::context::Context;
+use super::words::{Action, Job, Moment, Outcome, limits};
+use crate::model::{EngineCommand, EngineMode, PeerMessage, PeerReply, Role};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hold {
+    /// Token of the request on its way to the peer.
+    asked: Option<u64>,
+    retry: Option<Moment>,
+    granted: bool,
+}
+
+impl Hold {
+    pub(super) fn deadline(&self, cx: &Context) -> Option<Moment> {
+        if cx.facts.engine.mode() != Some(EngineMode::Holding) || self.granted || cx.resigned {
+            return None;
+        }
+        let silence = cx.silence_at().filter(|at| *at > cx.now);
+        self.retry.into_iter().chain(silence).min()
+    }
+
+    /// The engine declined to go alone.
+    pub(super) fn declined(&mut self, now: Moment) {
+        self.granted = false;
+        self.retry = Some(now.plus(limits::RETRY_MS));
+    }
+}
+
+pub(super) fn settle(cx: &mut Context, role: Role) {
+    let holding = cx.facts.engine.mode() == Some(EngineMode::Holding);
+    if !holding || !role.is_primary() || cx.resigned {
+        cx.hold = Hold::default();
+        return;
+    }
+    if cx.hold.granted || cx.facts.peer.leads() {
+        return;
+    }
+    if let Some(reason) = settled(cx) {
+        return grant(cx, reason);
+    }
+    let due = cx.hold.retry.is_none_or(|retry| retry <= cx.now);
+    if cx.hold.asked.is_none() && due && cx.facts.peer.connected {
+        let message = PeerMessage::Outdate {
+            module: cx.policy.module.clone(),
+            generation: cx.facts.engine.side().map_or(0, |side| side.lineage.generation()),
+            reason: format!("data link lost: {}", cx.facts.link_reason),
+        };
+        cx.hold.retry = None;
+        cx.hold.asked = Some(cx.job(Job::Tell(message)));
+    } else if cx.hold.asked.is_none() && due {
+        cx.hold.retry = Some(cx.now.plus(limits::RETRY_MS));
+    }
+}
+
+/// Why nobody can be promoted with an older copy any more.
+fn settled(cx: &Context) -> Option<String> {
+    let peer = &cx.facts.peer;
+    let name = &cx.policy.peer;
+    if cx.facts.secondary_left {
+        return Some(format!("{name} left: {}", cx.facts.link_reason));
+    }
+    if let Some(left) = &peer.left {
+        return Some(format!("{name} left: {}", left.reason));
+    }
+    if peer.reborn {
+        return Some(format!("{name} was started again with another boot"));
+    }
+    if matches!(peer.role(), Some(Role::Stop | Role::Wait)) {
+        return Some(format!("{name} gave its role up"));
+    }
+    if cx.peer_silent() {
+        let limit = cx.policy.silence_ms;
+        return Some(format!("no heartbeat of {name} for {limit} ms (policy both-alone)"));
+    }
+    None
+}
+
+fn grant(cx: &mut Context, reason: String) {
+    cx.hold.granted = true;
+    cx.log('E', "hold.alone", format!("Goes on alone: {reason}"));
+    cx.because(format!("alone: {reason}"));
+    cx.actions.push(Action::Order(EngineCommand::GoAlone { reason }));
+}
+
+pub(super) fn on_did(cx: &mut Context, token: u64, outcome: &Outcome) {
+    if cx.hold.asked != Some(token) {
+        return;
+    }
+    cx.hold.asked = None;
+    if *outcome == Outcome::Reply(PeerReply::Done) {
+        let name = cx.policy.peer.clone();
+        grant(cx, format!("{name} has recorded that its copy is outdated"));
+    } else {
+        cx.hold.retry = Some(cx.now.plus(limits::RETRY_MS));
+    }
+}

@@ -1,0 +1,124 @@
+//! What the peer's daemon says, and what it is answered. Every message gets exactly one reply; one
+//! that promises something durable gets it when the promise is on disk.
+use super::words::{Action, limits};
+use super::{Machine, Part};
+use crate::model::{EngineCommand, EngineEvent, PeerMessage, PeerReply, Role};
+
+impl Machine {
+    pub(super) fn on_peer(&mut self, ticket: u64, message: PeerMessage) {
+        self.cx.facts.peer.heard = Some(self.cx.now);
+        let reply = match message {
+            PeerMessage::Report(report) => {
+                let state = report.state;
+                if self.cx.facts.peer.absorb_report(*report) {
+                    self.cx.log('E', "state.remote", format!("Remote state {state}"));
+                }
+                Some(PeerReply::Done)
+            }
+            PeerMessage::Leave { outdated, reason, .. } => {
+                let text = format!("{} leaves: {reason}", self.cx.policy.peer);
+                self.cx.log('E', "peer.left", text);
+                self.cx.facts.peer.left = Some(super::Left { outdated, reason });
+                self.cx.facts.peer.gave_up(Role::Wait);
+                Some(PeerReply::Done)
+            }
+            PeerMessage::Outdate { reason, .. } => self.outdate(ticket, &reason),
+            PeerMessage::TakeOver { reason, .. } => Some(self.take_over(&reason)),
+            PeerMessage::Swap { .. } => Some(match &mut self.part {
+                Part::Prim(prim) => answer(prim.asked_to_swap(&mut self.cx)),
+                Part::Stop(_) | Part::Wait(_) | Part::Alone(_) | Part::Second(_) => {
+                    refused(format!("{} is not PRIM", self.cx.policy.own))
+                }
+            }),
+        };
+        if let Some(reply) = reply {
+            self.cx.actions.push(Action::Reply { ticket, reply });
+        }
+    }
+
+    fn take_over(&mut self, reason: &str) -> PeerReply {
+        match &mut self.part {
+            Part::Second(second) => {
+                let taken = second.take_over(&mut self.cx, reason);
+                if taken.is_ok() {
+                    self.cx.facts.peer.gave_up(Role::Second);
+                }
+                answer(taken)
+            }
+            // Asked again because the first answer was lost.
+            Part::Alone(_) | Part::Prim(_) => PeerReply::Done,
+            Part::Stop(_) | Part::Wait(_) => {
+                refused(format!("{} is {}", self.cx.policy.own, self.part.role()))
+            }
+        }
+    }
+
+    /// The peer goes on, or begins, without this copy. `None`: answered when it is on disk.
+    fn outdate(&mut self, ticket: u64, reason: &str) -> Option<PeerReply> {
+        let own = self.cx.policy.own.clone();
+        let role = self.part.role();
+        let leading = self.cx.walk.as_ref().is_some_and(|walk| walk.to.is_primary());
+        if role.is_primary() || leading {
+            return Some(refused(format!("{own} is primary, or about to be")));
+        }
+        match &mut self.part {
+            Part::Wait(wait) => {
+                if let Err(text) = wait.yields(&self.cx) {
+                    return Some(refused(text));
+                }
+                wait.give_way(self.cx.now.plus(limits::YIELD_MS));
+            }
+            Part::Stop(_) => return Some(refused(format!("the module is stopped on {own}"))),
+            Part::Second(_) | Part::Alone(_) | Part::Prim(_) => {}
+        }
+        if !self.cx.policy.replicates {
+            return Some(PeerReply::Done);
+        }
+        let engine = &self.cx.facts.engine;
+        if engine.summary().is_some() && !engine.is_current() {
+            return Some(PeerReply::Done);
+        }
+        let text = format!("{}: {reason}", self.cx.policy.peer);
+        self.cx.owed.push(ticket);
+        if engine.summary().is_some() {
+            self.cx.actions.push(Action::Order(EngineCommand::Outdate { reason: text }));
+        }
+        None
+    }
+
+    /// Answers what was owed when the engine has recorded it, declined it, or came back.
+    pub(super) fn pay(&mut self, event: &EngineEvent) {
+        let reply = match event {
+            EngineEvent::Outdated => PeerReply::Done,
+            EngineEvent::Refused { command, reason } if command == "outdate" => {
+                refused(reason.clone())
+            }
+            EngineEvent::Hello { .. } if !self.cx.owed.is_empty() => {
+                let busy = self.cx.walk.is_some() && self.part.role() == Role::Second;
+                if self.cx.facts.engine.is_current() && !busy {
+                    let reason = format!("{} goes on without this copy", self.cx.policy.peer);
+                    self.cx.actions.push(Action::Order(EngineCommand::Outdate { reason }));
+                }
+                if self.cx.facts.engine.is_current() {
+                    return;
+                }
+                PeerReply::Done
+            }
+            _ => return,
+        };
+        for ticket in std::mem::take(&mut self.cx.owed) {
+            self.cx.actions.push(Action::Reply { ticket, reply: reply.clone() });
+        }
+    }
+}
+
+fn refused(reason: String) -> PeerReply {
+    PeerReply::Refused { reason }
+}
+
+fn answer(result: Result<(), String>) -> PeerReply {
+    match result {
+        Ok(()) => PeerReply::Done,
+        Err(reason) => PeerReply::Refused { reason },
+    }
+}

@@ -1,0 +1,405 @@
+//! How a walk goes: takes the next step, recognises its answer, and says what an unexpected answer
+//! means. What the end of a walk means is decided by the role that holds then.
+use super::facts::Engine;
+use super::walk::{Kind, Step, Walk};
+use super::words::{Action, Ending, Event, Job, Outcome, Script, limits};
+use super::{Machine, Part, alone, prim, second, stop, table, wait};
+use crate::model::{EngineCommand, EngineEvent, PeerMessage, PeerReply, Role};
+
+/// How the running step ended.
+enum Answer {
+    Good,
+    /// One sentence.
+    Bad(String),
+}
+
+impl Machine {
+    /// Looks whether `event` ends the running step.
+    pub(super) fn feed_walk(&mut self, event: &Event) {
+        let Some(answer) = self.answer(event) else { return };
+        let Some(walk) = &mut self.cx.walk else { return };
+        let Some(step) = walk.running.take() else { return };
+        walk.limit = None;
+        match answer {
+            Answer::Good => {}
+            Answer::Bad(reason) => self.step_failed(step, reason),
+        }
+        self.run_walk();
+    }
+
+    fn answer(&self, event: &Event) -> Option<Answer> {
+        let walk = self.cx.walk.as_ref()?;
+        let step = walk.running.as_ref()?;
+        match (step, event) {
+            (_, Event::Did { token, outcome }) if *token == walk.token => {
+                Some(self.judge(step, outcome))
+            }
+            (Step::Order(command), Event::Engine(event)) => ordered(command, event),
+            (Step::StartEngine, Event::Engine(EngineEvent::Hello { .. })) => Some(Answer::Good),
+            (Step::StartEngine | Step::Order(_), Event::EngineGone { reason }) => {
+                Some(Answer::Bad(reason.clone()))
+            }
+            (Step::StopEngine, Event::EngineGone { .. }) => Some(Answer::Good),
+            (_, Event::Tick) if walk.limit.is_some_and(|limit| limit <= self.cx.now) => {
+                Some(Answer::Bad("no answer within the limit".to_owned()))
+            }
+            _ => None,
+        }
+    }
+
+    fn judge(&self, step: &Step, outcome: &Outcome) -> Answer {
+        match (step, outcome) {
+            (Step::Script { script: Script::StartPrim, .. }, Outcome::Exit(code))
+                if *code != 0 && self.cx.policy.start_checked =>
+            {
+                Answer::Bad(format!("start_prim ended with exit code {code}"))
+            }
+            (_, Outcome::Done | Outcome::Exit(_) | Outcome::Reply(PeerReply::Done)) => Answer::Good,
+            (_, Outcome::Reply(PeerReply::Refused { reason }) | Outcome::Failed(reason)) => {
+                Answer::Bad(reason.clone())
+            }
+        }
+    }
+
+    /// What a step that did not succeed means for its walk.
+    fn step_failed(&mut self, step: Step, reason: String) {
+        let cx = &mut self.cx;
+        let Some(walk) = &mut cx.walk else { return };
+        if walk.overtaken.is_some() {
+            return;
+        }
+        match step {
+            Step::Script { script: Script::StartPrim, .. } if cx.policy.start_checked => {
+                cx.because(format!("stopped: {reason}"));
+                cx.memory.running = false;
+                cx.log('E', "action.start_prim", "Action stop called by start_prim");
+                cx.overtake(Ending::Stop, 0);
+            }
+            Step::TakeAddress => {
+                let text = format!("virtual address not taken: {reason}");
+                cx.log('C', "vip.refused", text.clone());
+                cx.because(text.clone());
+                cx.overtake(Ending::Wait { reason: text, wakeup: true }, 0);
+            }
+            Step::StartEngine => {
+                let text = format!("the engine could not be started: {reason}");
+                cx.because(text.clone());
+                cx.facts.engine = Engine::Off;
+                cx.memory.running = false;
+                cx.overtake(Ending::Stop, 0);
+            }
+            Step::Order(EngineCommand::Lead { .. } | EngineCommand::Follow { .. }) => {
+                cx.because(reason.clone());
+                // In WAIT the role is only blocked; a role that was held begins anew.
+                let ending = if self.part.role() == Role::Wait {
+                    Ending::Wait { reason, wakeup: true }
+                } else {
+                    Ending::StopStart
+                };
+                cx.overtake(ending, 0);
+            }
+            Step::Order(EngineCommand::Release) => self.release_failed(reason),
+            Step::Tell(PeerMessage::TakeOver { .. }) => self.hand_over_failed(reason),
+            Step::Tell(PeerMessage::Leave { .. }) => {
+                if let Part::Prim(prim) = &mut self.part {
+                    prim.unheard = true;
+                }
+                cx.log('W', "peer.unreached", format!("The peer was not told: {reason}"));
+            }
+            Step::StopEngine => {
+                cx.log('W', "engine.stuck", "the engine did not end in time and is killed");
+                cx.actions.push(Action::KillEngine);
+                cx.facts.engine = Engine::Off;
+            }
+            // Nothing hangs on these: the limit only keeps them from being waited for for ever.
+            Step::Order(
+                EngineCommand::Flush
+                | EngineCommand::FailHeld
+                | EngineCommand::GoAlone { .. }
+                | EngineCommand::Outdate { .. }
+                | EngineCommand::Shutdown,
+            )
+            | Step::Script { .. }
+            | Step::ReleaseAddress
+            | Step::KillGroup
+            | Step::Tell(_)
+            | Step::Enter(_) => cx.log('W', "step.failed", reason),
+        }
+    }
+
+    /// Directories held open: whoever belongs to the module is killed, and it is tried again.
+    fn release_failed(&mut self, reason: String) {
+        let cx = &mut self.cx;
+        cx.because(reason.clone());
+        let Some(walk) = &mut cx.walk else { return };
+        match walk.kind {
+            Kind::SwapOut => cx.walk = Some(table::swap_back()),
+            _ => {
+                walk.steps.push_front(Step::Order(EngineCommand::Release));
+                walk.steps.push_front(Step::KillGroup);
+                walk.limit = Some(cx.now.plus(limits::RELEASE_RETRY_MS));
+                cx.log('E', "engine.busy", reason);
+            }
+        }
+    }
+
+    /// The other side does not take the role.
+    fn hand_over_failed(&mut self, reason: String) {
+        let silent = self.cx.peer_silent();
+        let leads = self.cx.facts.peer.leads();
+        let cx = &mut self.cx;
+        let Some(walk) = &mut cx.walk else { return };
+        let refused = cx.facts.peer.connected;
+        if leads {
+            return;
+        }
+        if silent || refused {
+            cx.log('E', "swap.refused", format!("Swap given up: {reason}"));
+            cx.because(format!("the swap was refused: {reason}"));
+            cx.resigned = false;
+            cx.walk = Some(table::swap_back());
+        } else {
+            let reason = "hand-over repeated".to_owned();
+            let module = cx.policy.module.clone();
+            walk.steps.push_front(Step::Tell(PeerMessage::TakeOver { module, reason }));
+            walk.limit = Some(cx.now.plus(limits::RETRY_MS));
+        }
+    }
+
+    /// Takes steps until one must be waited for.
+    pub(super) fn run_walk(&mut self) {
+        loop {
+            let Some(walk) = &mut self.cx.walk else { return };
+            if walk.running.is_some() {
+                return;
+            }
+            if let Some(ending) = walk.overtaken.take() {
+                self.overtaken(ending);
+                continue;
+            }
+            if walk.limit.is_some_and(|pause| pause > self.cx.now) {
+                return;
+            }
+            walk.limit = None;
+            match walk.steps.pop_front() {
+                Some(step) => self.take(step),
+                None => self.walk_ended(),
+            }
+        }
+    }
+
+    /// The walk gave way: what it had reached so far is taken down again.
+    fn overtaken(&mut self, ending: Ending) {
+        let role = self.part.role();
+        self.cx.walk = None;
+        let dead = matches!(self.cx.facts.engine, Engine::Dead { .. });
+        let walk = if dead && role.is_primary() {
+            table::resign(&self.cx, role, ending)
+        } else {
+            table::down(&self.cx, role, ending)
+        };
+        self.cx.begin(walk);
+    }
+
+    fn take(&mut self, step: Step) {
+        let job = match &step {
+            Step::Script { .. } if !self.cx.policy.scripts => return,
+            Step::Script { script, force } => {
+                let Some(walk) = &self.cx.walk else { return };
+                let mut args = walk.arguments(*force);
+                if let Some(last) = args.last_mut() {
+                    *last = table::word(walk, *script).as_str().to_owned();
+                }
+                Job::Script { script: *script, args, force: *force }
+            }
+            Step::TakeAddress => Job::TakeAddress,
+            Step::ReleaseAddress => Job::ReleaseAddress,
+            Step::KillGroup => Job::KillGroup,
+            Step::Tell(message) => {
+                if matches!(message, PeerMessage::Leave { .. } | PeerMessage::TakeOver { .. }) {
+                    self.cx.resigned = true;
+                }
+                Job::Tell(message.clone())
+            }
+            Step::Order(command) => return self.take_order(command.clone(), step),
+            Step::StartEngine => return self.take_engine(step),
+            Step::StopEngine => {
+                if self.cx.facts.engine.summary().is_none() {
+                    self.cx.facts.engine = Engine::Off;
+                    return;
+                }
+                self.cx.actions.push(Action::Order(EngineCommand::Shutdown));
+                return self.wait_for(step, 0, Some(limits::FLUSH_MS));
+            }
+            Step::Enter(role) => return self.enter(*role),
+        };
+        let token = self.cx.job(job);
+        self.wait_for(step, token, None);
+    }
+
+    fn take_engine(&mut self, step: Step) {
+        if !self.cx.policy.replicates || self.cx.facts.engine.summary().is_some() {
+            return;
+        }
+        self.cx.facts.engine = Engine::Starting;
+        self.cx.actions.push(Action::StartEngine);
+        self.wait_for(step, 0, Some(limits::ORDER_MS));
+    }
+
+    fn take_order(&mut self, command: EngineCommand, step: Step) {
+        if !self.cx.policy.replicates {
+            return;
+        }
+        let engine = &self.cx.facts.engine;
+        let useless = match &command {
+            EngineCommand::Lead { .. } => engine.leads(),
+            EngineCommand::Flush => !engine.mirrors(),
+            EngineCommand::FailHeld => !engine.leads(),
+            EngineCommand::Release => engine.mode() == Some(crate::model::EngineMode::Idle),
+            EngineCommand::Outdate { .. } => !engine.is_current(),
+            EngineCommand::Follow { .. }
+            | EngineCommand::GoAlone { .. }
+            | EngineCommand::Shutdown => false,
+        };
+        let optional = !matches!(
+            command,
+            EngineCommand::Lead { .. } | EngineCommand::Follow { .. }
+        );
+        let down = engine.summary().is_none();
+        if useless || (down && optional) {
+            return;
+        }
+        if down {
+            return self.step_failed(step, "the engine does not run".to_owned());
+        }
+        let waits = !matches!(command, EngineCommand::FailHeld);
+        let limit = if command == EngineCommand::Flush { limits::FLUSH_MS } else { limits::ORDER_MS };
+        self.cx.actions.push(Action::Order(command));
+        if waits {
+            self.wait_for(step, 0, Some(limit));
+        }
+    }
+
+    /// What is under way is remembered before its answer can come; a power cut may lose that (after
+    /// one nothing is under way any more), the death of the daemon may not.
+    fn wait_for(&mut self, step: Step, token: u64, limit_ms: Option<u64>) {
+        let now = self.cx.now;
+        let Some(walk) = &mut self.cx.walk else { return };
+        walk.running = Some(step);
+        walk.token = token;
+        walk.limit = limit_ms.map(|ms| now.plus(ms));
+        let asked = self.cx.actions.pop();
+        self.cx.remember(false);
+        self.cx.actions.extend(asked);
+    }
+
+    /// Becomes `role`: durable first, then visible.
+    fn enter(&mut self, role: Role) {
+        let from = self.part.role();
+        assert!(
+            from == role || table::allowed(from, role).is_some(),
+            "module {}: {from} → {role} is not in the table of transitions",
+            self.cx.policy.module
+        );
+        let now = self.cx.now;
+        let cx = &mut self.cx;
+        let kind = cx.walk.as_ref().map(|walk| walk.kind.clone());
+        let memory = &mut cx.memory;
+        memory.role = role;
+        if role.is_primary() || role == Role::Second {
+            let was_primary = memory.was_primary;
+            memory.was_primary = role.is_primary();
+            memory.took_over = match kind {
+                Some(Kind::TakeOver { swap: false }) => true,
+                _ => role == Role::Alone && memory.took_over,
+            };
+            cx.facts.forget_latched();
+            cx.resigned = false;
+            self.part = match role {
+                Role::Alone => Part::Alone(alone::Alone::default()),
+                Role::Prim => Part::Prim(prim::Prim::new(kind.as_ref(), now)),
+                _ => Part::Second(second::Second::new(was_primary, now)),
+            };
+        } else if role == Role::Wait {
+            let unheard = matches!(&self.part, Part::Prim(prim) if prim.unheard);
+            self.part = Part::Wait(wait::Wait::entered(kind.as_ref(), unheard, now));
+        } else {
+            self.part = Part::Stop(stop::Stop::ended(kind.as_ref()));
+        }
+        self.cx.remember(true);
+        self.announce(from);
+    }
+
+    /// A role is reported while its scripts still run, so that nobody waits for them.
+    fn announce(&mut self, from: Role) {
+        if from != self.part.role() {
+            self.publish();
+        }
+    }
+
+    /// No step is left: what comes next.
+    fn walk_ended(&mut self) {
+        let Some(walk) = self.cx.walk.take() else { return };
+        let Walk { kind, .. } = walk;
+        match kind {
+            Kind::Down { ending } | Kind::Resign { ending } => {
+                let walk = table::force(&self.cx, ending);
+                self.cx.begin(walk);
+            }
+            Kind::Force { ending: Ending::Wait { reason, wakeup } } => {
+                if let Part::Wait(wait) = &mut self.part {
+                    wait.block(&mut self.cx, reason, wakeup);
+                }
+            }
+            Kind::Force { ending: Ending::Stop } => {}
+            Kind::Force { ending: Ending::StopStart } => {}
+            Kind::Up { start } => {
+                if let Part::Wait(wait) = &mut self.part {
+                    wait.decide(start, self.cx.now);
+                }
+            }
+            Kind::Lead | Kind::TakeOver { .. } | Kind::SwapBack | Kind::Revive => {
+                self.cx.because("primary");
+                self.cx.resigned = false;
+            }
+            Kind::Follow | Kind::Yield | Kind::SwapOut | Kind::Refollow => {
+                self.cx.because("secondary");
+            }
+            Kind::ToPrim | Kind::ToAlone | Kind::Restart => {}
+        }
+        self.cx.remember(false);
+    }
+}
+
+/// Whether the engine's `event` answers `command`.
+fn ordered(command: &EngineCommand, event: &EngineEvent) -> Option<Answer> {
+    let good = match (command, event) {
+        (EngineCommand::Lead { .. }, EngineEvent::Leading)
+        | (EngineCommand::Follow { .. }, EngineEvent::Following)
+        | (EngineCommand::GoAlone { .. }, EngineEvent::Alone { .. })
+        | (EngineCommand::Outdate { .. }, EngineEvent::Outdated)
+        | (EngineCommand::Flush, EngineEvent::Flushed)
+        | (EngineCommand::Release, EngineEvent::Released) => true,
+        (_, EngineEvent::Refused { command: name, reason }) => {
+            return name.eq_ignore_ascii_case(command_name(command))
+                .then(|| Answer::Bad(reason.clone()));
+        }
+        _ => false,
+    };
+    good.then_some(Answer::Good)
+}
+
+/// The command's name as the engine's `Refused` gives it.
+pub(super) fn command_name(command: &EngineCommand) -> &'static str {
+    match command {
+        EngineCommand::Lead { .. } => "lead",
+        EngineCommand::Follow { .. } => "follow",
+        EngineCommand::GoAlone { .. } => "go_alone",
+        EngineCommand::Outdate { .. } => "outdate",
+        EngineCommand::Flush => "flush",
+        EngineCommand::FailHeld => "fail_held",
+        EngineCommand::Release => "release",
+        EngineCommand::Shutdown => "shutdown",
+    }
+}
+

@@ -1,0 +1,226 @@
+//! SECOND: follows the primary. Takes over when the primary gave its role up, was seen with another
+//! boot, or is silent on every heartbeat lan *and* on the data link, and only with a copy that
+//! holds everything acknowledged and that nobody recorded as outdated (rules A1, A2).
+use super::alone::{disk_failed, give_way};
+use super::context::Context;
+use super::facts::Engine;
+use super::table;
+use super::walk::Kind;
+use super::words::{DefaultPrim, Ending, Job, Moment, Refusal, Wish, limits};
+use crate::model::{EngineMode, PeerMessage, Readiness, Role};
+
+/// How long two secondaries look at each other before both decide anew, milliseconds. Longer than
+/// any hand-over takes that is not stuck in a script; one that is stuck declines the claim.
+const NOBODY_MS: u64 = 10_000;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Second {
+    /// Was primary before its last stop: gets the role back with `defaultprim="lastprim"`.
+    reclaim: bool,
+    since: Moment,
+    /// Since when it is in sync, for `defaultprim`.
+    ready_since: Option<Moment>,
+    asked: bool,
+}
+
+/// What became of the primary.
+enum Primary {
+    Leads,
+    /// Why it leads no more, and the log text of an administrator's guide.
+    Gone { reason: String, action: &'static str },
+    /// Both sides follow: nobody was told who leads.
+    Nobody,
+}
+
+impl Second {
+    pub(super) fn new(reclaim: bool, now: Moment) -> Second {
+        Second { reclaim, since: now, ready_since: None, asked: false }
+    }
+
+    pub(super) fn deadline(&self, cx: &Context) -> Option<Moment> {
+        let failback = match self.ready_since {
+            Some(ready) if !self.asked && self.preferred(cx) => Some(ready.plus(limits::FAILBACK_MS)),
+            _ => None,
+        };
+        let settling = Some(self.since.plus(NOBODY_MS));
+        let times = failback.into_iter().chain(cx.silence_at()).chain(settling);
+        times.filter(|at| *at > cx.now).min()
+    }
+
+    pub(super) fn readiness(&self, cx: &Context) -> Readiness {
+        if cx.walk.is_some() {
+            return Readiness::Transient;
+        }
+        if !cx.policy.replicates {
+            let followed = cx.facts.peer.leads() && !cx.peer_silent();
+            return if followed { Readiness::Ready } else { Readiness::NotReady };
+        }
+        match cx.facts.engine.mode() {
+            Some(EngineMode::FollowingReady) => Readiness::Ready,
+            Some(EngineMode::FollowingDetached) if self.ready_since.is_some() => {
+                Readiness::NotReady
+            }
+            _ => Readiness::Transient,
+        }
+    }
+
+    pub(super) fn settle(&mut self, cx: &mut Context) {
+        if let Engine::Dead { reason, .. } = &cx.facts.engine {
+            let reason = reason.clone();
+            return engine_died(cx, &reason);
+        }
+        if let Some(reason) = cx.facts.fault.take() {
+            return disk_failed(cx, Role::Second, reason);
+        }
+        if !cx.idle() {
+            return;
+        }
+        if let Some(text) = cx.facts.undecided.take() {
+            let text = undecided(cx, &text);
+            cx.because(text.clone());
+            return cx.down(Role::Second, Ending::Wait { reason: text, wakeup: false });
+        }
+        match self.primary(cx) {
+            Primary::Gone { reason, action } => self.primary_gone(cx, reason, action),
+            Primary::Leads => self.follow(cx),
+            Primary::Nobody => {
+                cx.because(format!("{} is SECOND as well", cx.policy.peer));
+                cx.down(Role::Second, Ending::StopStart);
+            }
+        }
+    }
+
+    fn primary(&self, cx: &Context) -> Primary {
+        let peer = &cx.facts.peer;
+        let name = &cx.policy.peer;
+        let gone = |reason: String, action| Primary::Gone { reason, action };
+        if let Some(left) = &peer.left {
+            return gone(format!("{name} left: {}", left.reason), "remote stop");
+        }
+        if peer.reborn {
+            return gone(format!("{name} was seen with another boot"), "no heartbeat");
+        }
+        match peer.role() {
+            Some(Role::Stop | Role::Wait) => {
+                return gone(format!("{name} is primary no more"), "remote stop");
+            }
+            Some(Role::Second) if !self.linked(cx) && cx.now.since(self.since) >= NOBODY_MS => {
+                return Primary::Nobody;
+            }
+            Some(Role::Second | Role::Alone | Role::Prim) | None => {}
+        }
+        if cx.peer_silent() && !self.linked(cx) {
+            let limit = cx.policy.silence_ms;
+            return gone(format!("no heartbeat of {name} for {limit} ms"), "no heartbeat");
+        }
+        Primary::Leads
+    }
+
+    /// The data link acknowledges: lost heartbeats promote nobody.
+    fn linked(&self, cx: &Context) -> bool {
+        let up = cx.facts.engine.summary().is_some_and(|engine| engine.link_up);
+        cx.policy.replicates && up
+    }
+
+    fn primary_gone(&mut self, cx: &mut Context, reason: String, action: &'static str) {
+        let current = !cx.policy.replicates || cx.facts.engine.is_current();
+        if current && cx.failover() {
+            cx.log('E', "action.alone", format!("Action alone called by heart: {action}"));
+            cx.because(reason.clone());
+            return cx.begin(table::take_over(false, &reason));
+        }
+        if current {
+            cx.log('E', "failover.off", "Failover-off configured");
+            cx.log('E', "action.auto", "Action stopstart called by failover-off");
+        }
+        cx.because(reason);
+        cx.down(Role::Second, Ending::StopStart);
+    }
+
+    /// All is well: remember since when, and ask for the role if it belongs here.
+    fn follow(&mut self, cx: &mut Context) {
+        if self.readiness(cx) != Readiness::Ready {
+            return;
+        }
+        let ready = *self.ready_since.get_or_insert(cx.now);
+        let due = cx.now.since(ready) >= limits::FAILBACK_MS;
+        let primary = cx.facts.peer.role() == Some(Role::Prim);
+        if due && primary && !self.asked && self.preferred(cx) {
+            self.asked = true;
+            cx.log('E', "swap.defaultprim", "Transition SWAP from defaultprim");
+            let module = cx.policy.module.clone();
+            cx.job(Job::Tell(PeerMessage::Swap { module }));
+        }
+    }
+
+    fn preferred(&self, cx: &Context) -> bool {
+        match &cx.policy.defaultprim {
+            DefaultPrim::Alone => false,
+            DefaultPrim::Node(node) => *node == cx.policy.own,
+            DefaultPrim::LastPrim => self.reclaim,
+        }
+    }
+
+    pub(super) fn wish(&mut self, cx: &mut Context, wish: &Wish) -> Result<String, Refusal> {
+        if let Some(answer) = cx.common_wish(Role::Second, wish) {
+            return answer;
+        }
+        let ready = self.readiness(cx) == Readiness::Ready;
+        match wish {
+            Wish::Restart if cx.idle() => {
+                cx.begin(table::restart(Role::Second));
+                Ok("restart begins".to_owned())
+            }
+            Wish::Swap if ready && cx.facts.peer.connected => {
+                cx.log('E', "swap.begin", "Begin of Swap");
+                let module = cx.policy.module.clone();
+                cx.job(Job::Tell(PeerMessage::Swap { module }));
+                Ok(format!("{} is asked to hand over", cx.policy.peer))
+            }
+            Wish::Swap if ready => Err(Refusal::PeerSilent(cx.policy.peer.clone())),
+            _ => Err(cx.wrong_state(Role::Second, wish, "SECOND Ready")),
+        }
+    }
+
+    /// The primary handed over: its application is stopped, its address gone, its copy ours.
+    pub(super) fn take_over(&mut self, cx: &mut Context, reason: &str) -> Result<(), String> {
+        if matches!(&cx.walk, Some(walk) if matches!(walk.kind, Kind::TakeOver { .. })) {
+            return Ok(());
+        }
+        if !cx.idle() {
+            return Err("the secondary is not at rest".to_owned());
+        }
+        if cx.policy.replicates && !cx.facts.engine.is_current() {
+            return Err("the copy of the secondary is not up to date".to_owned());
+        }
+        cx.log('E', "swap.begin", "Begin of Swap");
+        cx.because(reason);
+        cx.begin(table::take_over(true, reason));
+        Ok(())
+    }
+}
+
+/// The primary must not wait for a secondary without an engine; it is followed again.
+fn engine_died(cx: &mut Context, reason: &str) {
+    cx.because(format!("the engine died: {reason}"));
+    let over = cx.count_error();
+    let ending = if over { Ending::Stop } else { Ending::StopStart };
+    if cx.walk.is_some() {
+        return give_way(cx, ending);
+    }
+    cx.facts.engine = Engine::Off;
+    if over {
+        return cx.down(Role::Second, Ending::Stop);
+    }
+    let walk = table::refollow(cx);
+    cx.begin(walk);
+}
+
+fn undecided(cx: &Context, text: &str) -> String {
+    let (own, peer, module) = (&cx.policy.own, &cx.policy.peer, &cx.policy.module);
+    format!(
+        "{text}. Nothing was overwritten. To give up what only {own} has: `lockstep second \
+         --discard -m {module}` here; to keep it: stop {module} on {peer}, then `lockstep prim -m \
+         {module}` here and `lockstep second --discard -m {module}` on {peer}"
+    )
+}

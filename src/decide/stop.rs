@@ -1,0 +1,75 @@
+//! STOP: nothing of the module runs, its directories are plain.
+use super::context::Context;
+use super::facts::Engine;
+use super::walk::Kind;
+use super::words::{Ending, Refusal, StartKind, Wish, Word};
+use crate::model::Role;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stop {
+    /// `stopstart`: starts again by itself.
+    again: bool,
+}
+
+impl Stop {
+    /// STOP was reached by this walk.
+    pub(super) fn ended(kind: Option<&Kind>) -> Stop {
+        Stop { again: matches!(kind, Some(Kind::Force { ending: Ending::StopStart })) }
+    }
+
+    pub(super) fn settle(&mut self, cx: &mut Context) {
+        if !cx.idle() {
+            return;
+        }
+        cx.facts.engine = Engine::Off;
+        if std::mem::take(&mut self.again) {
+            cx.log('E', "action.auto", "Action start called automatically");
+            cx.start(StartKind::Normal, Word::StopStart);
+        }
+    }
+
+    pub(super) fn wish(&mut self, cx: &mut Context, wish: &Wish) -> Result<String, Refusal> {
+        if !cx.idle() {
+            // STOP → WAIT is one event long, WAIT → STOP ends with it.
+            return Err(cx.wrong_state(Role::Stop, wish, "a module at rest"));
+        }
+        match wish {
+            Wish::Start(start) => {
+                possible(cx, *start)?;
+                self.again = false;
+                cx.start(*start, Word::Start);
+                Ok(format!("{} begins", wish.name()))
+            }
+            Wish::StopStart => {
+                cx.start(StartKind::Normal, Word::StopStart);
+                Ok("start begins".to_owned())
+            }
+            Wish::Stop | Wish::ForceStop | Wish::Shutdown => {
+                self.again = false;
+                if *wish != Wish::Shutdown && cx.memory.running {
+                    cx.memory.running = false;
+                    cx.remember(true);
+                }
+                Err(Refusal::AlreadyThere("the module is stopped already".to_owned()))
+            }
+            Wish::Restart | Wish::Swap | Wish::Wait { .. } | Wish::Wakeup | Wish::Failover(_) => {
+                Err(cx.wrong_state(Role::Stop, wish, "a started module"))
+            }
+        }
+    }
+}
+
+/// Refuses at once what is known to be refused later.
+pub(super) fn possible(cx: &Context, start: StartKind) -> Result<(), Refusal> {
+    let peer = &cx.policy.peer;
+    let known = !cx.peer_silent();
+    match start {
+        StartKind::Prim { .. } if known && cx.facts.peer.leads() => {
+            Err(Refusal::PeerPrimary(peer.clone()))
+        }
+        StartKind::Second { .. } if known && cx.facts.peer.role() == Some(Role::Stop) => {
+            Err(Refusal::PeerNotPrimary(peer.clone()))
+        }
+        StartKind::Normal | StartKind::Prim { .. } | StartKind::Second { .. } => Ok(()),
+    }
+}

@@ -1,0 +1,368 @@
+//! The words of the automaton: what it is told (events), what it asks for (actions), what it
+//! remembers, and the policy it was configured with. Values only.
+use super::walk::Walk;
+use crate::model::{
+    BootId, EngineCommand, EngineEvent, ModuleName, ModuleReport, NodeName, PeerMessage, PeerReply, Readiness,
+    Role, State,
+};
+use serde::{Deserialize, Serialize};
+
+/// A point on a clock that never goes back, in milliseconds. Only the hub reads the clock.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    pub fn plus(self, ms: u64) -> Moment {
+        Moment(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to here, 0 if `earlier` is later.
+    pub fn since(self, earlier: Moment) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Limits of the automaton, milliseconds.
+pub mod limits {
+    /// How long a `start` waits for the first report of a peer that was never heard.
+    pub const FIRST_REPORT_MS: u64 = 1_000;
+    /// Between two attempts to tell the peer something that matters.
+    pub const RETRY_MS: u64 = 300;
+    /// Between two attempts to uncover directories that are held open.
+    pub const RELEASE_RETRY_MS: u64 = 1_000;
+    /// Barrier over everything before a planned stop; after that the stop goes on without it.
+    pub const FLUSH_MS: u64 = 20_000;
+    /// An engine that has not answered an order by then is taken for dead.
+    pub const ORDER_MS: u64 = 60_000;
+    /// How long the loser of a claim leaves the way to the winner.
+    pub const YIELD_MS: u64 = 3_000;
+    /// How long a running script may finish when a stop overtakes a start.
+    pub const OVERTAKE_MS: u64 = 10_000;
+    /// A role must have been complete this long before `defaultprim` moves it.
+    pub const FAILBACK_MS: u64 = 2_000;
+    /// A start that was blocked by something outside (an address in use) is tried again.
+    pub const BLOCKED_RETRY_MS: u64 = 5_000;
+
+    const _: () = assert!(RETRY_MS < FIRST_REPORT_MS);
+    const _: () = assert!(FIRST_REPORT_MS < YIELD_MS);
+}
+
+/// Who gets the primary role back (`service defaultprim=`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DefaultPrim {
+    /// Whoever runs keeps it.
+    #[default]
+    Alone,
+    /// This node, after its return.
+    Node(NodeName),
+    /// The node that was primary before its last stop.
+    LastPrim,
+}
+
+/// The module as configured, as far as decisions need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    pub module: ModuleName,
+    pub own: NodeName,
+    pub peer: NodeName,
+    /// `false`: no `<rfs>`, nothing is replicated and no engine runs.
+    pub replicates: bool,
+    /// `false`: no `<user>`, no script runs.
+    pub scripts: bool,
+    /// `failover=`; the durable user setting overrides it.
+    pub failover: bool,
+    pub defaultprim: DefaultPrim,
+    /// Error-driven actions allowed within `loop_interval_ms`; the next one stops the module.
+    pub maxloop: u32,
+    /// 0: errors are not counted.
+    pub loop_interval_ms: u64,
+    /// `heart timeout`: all heartbeats silent that long is a dead peer.
+    pub silence_ms: u64,
+    /// `start="checked"`: a `start_prim` that fails stops the module.
+    pub start_checked: bool,
+}
+
+/// The scripts of a module, by their names in its `bin`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Script {
+    Prestart,
+    StartPrim,
+    StopPrim,
+    StartSecond,
+    StopSecond,
+    StartSec,
+    StopSec,
+    StartBoth,
+    StopBoth,
+    Poststop,
+    Transition,
+}
+
+impl Script {
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Script::Prestart => "prestart",
+            Script::StartPrim => "start_prim",
+            Script::StopPrim => "stop_prim",
+            Script::StartSecond => "start_second",
+            Script::StopSecond => "stop_second",
+            Script::StartSec => "start_sec",
+            Script::StopSec => "stop_sec",
+            Script::StartBoth => "start_both",
+            Script::StopBoth => "stop_both",
+            Script::Poststop => "poststop",
+            Script::Transition => "transition",
+        }
+    }
+
+    pub fn is_stop(self) -> bool {
+        matches!(self, Script::StopPrim | Script::StopSecond | Script::StopSec | Script::StopBoth)
+    }
+}
+
+/// Third argument of a script: which action of the module it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Word {
+    Start,
+    Stop,
+    StopStart,
+    StopWait,
+}
+
+impl Word {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Word::Start => "start",
+            Word::Stop => "stop",
+            Word::StopStart => "stopstart",
+            Word::StopWait => "stopwait",
+        }
+    }
+}
+
+/// How a module is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartKind {
+    /// `start`, boot and automatic restarts: the copies decide.
+    Normal,
+    /// `prim`: an operator says that this copy is the good one. `force` overrides an interrupted
+    /// return (`primforce`).
+    Prim { force: bool },
+    /// `second`: only as secondary.
+    Second { discard: bool, full: bool },
+}
+
+/// Where a stop ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    Stop,
+    /// Started again from STOP.
+    StopStart,
+    /// Blocked in WAIT. `wakeup`: facts alone may end it (`false`: a command must).
+    Wait { reason: String, wakeup: bool },
+}
+
+impl Ending {
+    pub fn word(&self) -> Word {
+        match self {
+            Ending::Stop => Word::Stop,
+            Ending::StopStart => Word::StopStart,
+            Ending::Wait { .. } => Word::StopWait,
+        }
+    }
+}
+
+/// What people and rules ask for. May be declined, with a [`Refusal`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    Start(StartKind),
+    Stop,
+    /// Without the graceful scripts: whatever belongs to the module is killed.
+    ForceStop,
+    StopStart,
+    Restart,
+    Swap,
+    /// Block in WAIT (failover rule `wait`).
+    Wait { reason: String },
+    /// End such a block.
+    Wakeup,
+    Failover(bool),
+    /// The node shuts down: stop, but keep in mind that the module ran.
+    Shutdown,
+}
+
+impl Wish {
+    /// The command as an administrator types it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Wish::Start(StartKind::Normal) => "start",
+            Wish::Start(StartKind::Prim { force: false }) => "prim",
+            Wish::Start(StartKind::Prim { force: true }) => "primforce",
+            Wish::Start(StartKind::Second { .. }) => "second",
+            Wish::Stop => "stop",
+            Wish::ForceStop => "forcestop",
+            Wish::StopStart => "stopstart",
+            Wish::Restart => "restart",
+            Wish::Swap => "swap",
+            Wish::Wait { .. } => "wait",
+            Wish::Wakeup => "wakeup",
+            Wish::Failover(true) => "failover on",
+            Wish::Failover(false) => "failover off",
+            Wish::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Who wishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// An administrator: resets the loop counter. The text stands in the log.
+    User(String),
+    /// `-i identity`: a script, checker or rule; counts for `maxloop`.
+    Identity(String),
+    Boot,
+}
+
+/// Why a wish was declined.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Nothing to do; not a failure.
+    #[error("{0}")]
+    AlreadyThere(String),
+    #[error("{wish} needs {needs}, and the module is {state}: wait for it, or stop it first")]
+    WrongState { wish: &'static str, state: State, needs: &'static str },
+    #[error("{0} is primary already: use `second` or `start` here, or `swap` to move the role")]
+    PeerPrimary(NodeName),
+    #[error("{0} is not primary, nobody can be followed: start it there with `start` or `prim`")]
+    PeerNotPrimary(NodeName),
+    #[error(
+        "the copy here is incomplete (stopped during reintegration): start {0} as primary, or \
+         `primforce` to take this copy as it is"
+    )]
+    Incomplete(NodeName),
+    #[error("{0} does not answer, so the role cannot be handed over: use `stop` instead")]
+    PeerSilent(NodeName),
+}
+
+/// How one thing asked for by [`Action::Do`] ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// A script's exit code.
+    Exit(i32),
+    Reply(PeerReply),
+    /// One sentence.
+    Failed(String),
+}
+
+/// What happened. Facts are never declined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Only time passed: a deadline came.
+    Tick,
+    /// A heartbeat of the peer, on any lan.
+    Heard { boot: BootId },
+    Connected,
+    Disconnected,
+    /// From the peer; answered once by [`Action::Reply`] with the same ticket.
+    Peer { ticket: u64, message: PeerMessage },
+    Engine(EngineEvent),
+    /// The engine's process ended, or could not be started.
+    EngineGone { reason: String },
+    /// Answer to [`Action::Do`].
+    Did { token: u64, outcome: Outcome },
+    Wish { ticket: u64, wish: Wish, caller: Caller },
+}
+
+/// Something that takes time and is answered by [`Event::Did`] with the same token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// Skipped with `Exit(0)` if the module has no such script.
+    Script { script: Script, args: Vec<String>, force: bool },
+    TakeAddress,
+    ReleaseAddress,
+    /// End every process of the module's group at once.
+    KillGroup,
+    Tell(PeerMessage),
+}
+
+/// What the automaton asks for, in this order: remember first, then become visible.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Write the memory. `durable`: it must survive a power cut before the next action is done.
+    Remember { memory: Box<Memory>, durable: bool },
+    Do { token: u64, job: Job },
+    /// End the running script of this job if it has not ended after `grace_ms`.
+    Overtake { token: u64, grace_ms: u64 },
+    Order(EngineCommand),
+    /// Start the engine; answered by `Hello` or `EngineGone`.
+    StartEngine,
+    /// End the engine's process; answered by `EngineGone`.
+    KillEngine,
+    Reply { ticket: u64, reply: PeerReply },
+    Answer { ticket: u64, answer: Result<String, Refusal> },
+    Log { level: char, code: &'static str, text: String },
+    /// Tell the peer and the status how the module stands now.
+    Publish { state: State, reason: String },
+}
+
+/// What a module's daemon part remembers: over its own death, and over a power cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    pub role: Role,
+    pub readiness: Readiness,
+    pub reason: String,
+    /// Started and not stopped by anybody: `boot="auto"` starts it again.
+    pub running: bool,
+    /// The last role held was primary (`defaultprim="lastprim"`, and ties).
+    pub was_primary: bool,
+    /// The primary role was gained by taking over as SECOND: gives way after both were ALONE.
+    pub took_over: bool,
+    /// `failover on|off` of the administrator.
+    pub failover: Option<bool>,
+    /// Error-driven actions within the interval.
+    pub loops: Vec<Moment>,
+    /// What was under way.
+    pub walk: Option<Walk>,
+}
+
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory {
+            role: Role::Stop,
+            readiness: Readiness::NotReady,
+            reason: String::new(),
+            running: false,
+            was_primary: false,
+            took_over: false,
+            failover: None,
+            loops: Vec::new(),
+            walk: None,
+        }
+    }
+}
+
+impl Memory {
+    /// The same memory after a reboot: nothing of the module runs any more.
+    pub fn after_reboot(self) -> Memory {
+        Memory {
+            role: Role::Stop,
+            readiness: Readiness::NotReady,
+            reason: String::new(),
+            loops: Vec::new(),
+            walk: None,
+            ..self
+        }
+    }
+}
+
+/// What the peer said last, for decisions.
+pub fn role_of(report: Option<&ModuleReport>) -> Option<Role> {
+    report.map(|report| report.state.role)
+}
