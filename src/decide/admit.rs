@@ -19,7 +19,8 @@
 //! so that two nodes that decide at the same time cannot both lead.
 use super::context::Context;
 use super::facts::View;
-use super::words::{DefaultPrim, Moment, Refusal, StartKind, limits};
+use super::limits;
+use super::words::{DefaultPrim, Moment, Refusal, StartKind};
 use crate::history::{Leads, who_must_lead};
 use crate::model::{CopyState, ModuleReport, Plan, Readiness, Role, Side};
 
@@ -27,10 +28,20 @@ use crate::model::{CopyState, ModuleReport, Plan, Readiness, Role, Side};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// `claim`: the peer is asked first. `to`: PRIM if an equal peer is starting beside.
-    Lead { to: Role, forced: bool, claim: bool },
-    Follow { discard: bool, full: bool },
+    Lead {
+        to: Role,
+        forced: bool,
+        claim: bool,
+    },
+    Follow {
+        discard: bool,
+        full: bool,
+    },
     /// Nothing yet. `blocked`: somebody must do something.
-    Wait { blocked: bool, reason: String },
+    Wait {
+        blocked: bool,
+        reason: String,
+    },
     Refuse(Refusal),
 }
 
@@ -39,11 +50,17 @@ pub enum Admission {
 pub enum Heal {
     /// The other side's copy is not known yet.
     Unknown,
-    Stay { reason: String },
+    Stay {
+        reason: String,
+    },
     /// Nothing of this side is lost: become SECOND.
-    Follow { reason: String },
+    Follow {
+        reason: String,
+    },
     /// Both wrote: stop, and wait for a person.
-    Block { text: String },
+    Block {
+        text: String,
+    },
 }
 
 const ALONE_WAIT: &str = "Data may be not uptodate for replicated directories (wait for the start \
@@ -167,6 +184,14 @@ fn beside(cx: &Context, own: Option<&Side>, peer: &ModuleReport, since: Moment) 
     if peer.state.role == Role::Second && theirs.copy == CopyState::Current {
         return waits_for("is SECOND and up to date: it takes over");
     }
+    if own.lost_volatile
+        && theirs.position.seq > own.position.seq
+        && theirs.copy != CopyState::Current
+    {
+        // What this node lost was acknowledged, and the other copy still has it.
+        let plan = Plan::Fork { common: None };
+        return blocked(person_text(cx, own, theirs, &plan, "lost-memory-behind"));
+    }
     let claim = peer.state.role != Role::Stop;
     let standing = who_must_lead(own, theirs);
     let leads = Admission::Lead { to: Role::Alone, forced: false, claim };
@@ -262,9 +287,10 @@ fn person_text(cx: &Context, own: &Side, theirs: &Side, plan: &Plan, rule: &str)
     };
     format!(
         "A person must decide (rule {rule}{common}): {}; {}. Nothing was overwritten. To keep the \
-         copy of {there}: `lockstep second --discard -m {module}` on {here} while {there} is \
-         primary. To keep the copy of {here}: `lockstep stop -m {module}` on {there}, `lockstep \
-         prim -m {module}` on {here}, then `lockstep second --discard -m {module}` on {there}",
+         copy of {there}: there `lockstep prim -m {module}` unless it is primary, then here \
+         `lockstep second --discard -m {module}`. To keep the copy of {here}: on {there} `lockstep \
+         stop -m {module}`, here `lockstep prim -m {module}`, then on {there} `lockstep second \
+         --discard -m {module}`",
         place(own),
         place(theirs)
     )

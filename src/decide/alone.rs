@@ -80,6 +80,9 @@ impl Alone {
 
 /// Nobody else has the data: the engine is started again in place.
 fn engine_died(cx: &mut Context, reason: &str) {
+    if overtaken(cx) {
+        return;
+    }
     cx.because(format!("the engine died: {reason}"));
     let ending = if cx.count_error() { Ending::Stop } else { Ending::StopStart };
     match &cx.walk {
@@ -96,12 +99,20 @@ fn engine_died(cx: &mut Context, reason: &str) {
     }
 }
 
+/// The walk under way gives way already: the death has been counted.
+pub(super) fn overtaken(cx: &Context) -> bool {
+    cx.walk.as_ref().is_some_and(|walk| walk.overtaken.is_some())
+}
+
 /// The walk under way cannot go on without an engine.
 pub(super) fn give_way(cx: &mut Context, ending: Ending) {
     let Some(walk) = &cx.walk else { return };
     match (&walk.kind, &walk.overtaken) {
         (_, Some(_)) => {}
         (super::Kind::Resign { .. } | super::Kind::Force { .. }, None) => {
+            cx.facts.engine = Engine::Off;
+        }
+        (super::Kind::Down { .. }, None) if !walk.from.is_primary() => {
             cx.facts.engine = Engine::Off;
         }
         (super::Kind::Down { ending }, None) => {

@@ -2,8 +2,10 @@
 //! actions that grows while one event is handled.
 use super::facts::{Engine, Facts};
 use super::hold::Hold;
+use super::limits;
+use super::memory::Memory;
 use super::walk::{Kind, Step, Walk};
-use super::words::{Action, Ending, Job, Memory, Moment, Policy, Refusal, StartKind, Word, limits};
+use super::words::{Action, Ending, Job, Moment, Policy, Refusal, StartKind, Word};
 use crate::model::{EngineEvent, EngineSummary, PeerMessage, Readiness, Role, State};
 
 /// What a report would say; a new one goes out when this changes.
@@ -69,9 +71,18 @@ impl Context {
         self.facts.peer.silent(self.now, self.policy.silence_ms)
     }
 
-    /// When the peer counts as silent if it says nothing more.
+    /// Heartbeats and data link were silent for the time limit: only then is a peer dead that
+    /// did not say so (rule A2).
+    pub(super) fn peer_dead(&self) -> bool {
+        let limit = self.policy.silence_ms;
+        let link = self.facts.link_silent.is_none_or(|since| self.now.since(since) >= limit);
+        self.peer_silent() && link
+    }
+
+    /// When the peer counts as dead if it says nothing more.
     pub(super) fn silence_at(&self) -> Option<Moment> {
-        self.facts.peer.heard.map(|heard| heard.plus(self.policy.silence_ms))
+        let last = self.facts.peer.heard.into_iter().chain(self.facts.link_silent).max();
+        last.map(|last| last.plus(self.policy.silence_ms))
     }
 
     pub(super) fn log(&mut self, level: char, code: &'static str, text: impl Into<String>) {
@@ -232,6 +243,7 @@ impl Context {
 
     pub(super) fn engine_gone(&mut self, reason: &str) {
         let adopting = std::mem::take(&mut self.adopting);
+        self.facts.link_silent = Some(self.now);
         let asked = matches!(&self.walk, Some(Walk { running: Some(Step::StopEngine), .. }));
         let was = self.facts.engine.mode();
         let off = matches!(self.facts.engine, Engine::Off) && !adopting;

@@ -1,6 +1,7 @@
 //! What is known of the own engine and of the peer. Facts are absorbed before anybody decides, and
 //! latched until the role changes, so that a decision may look at them later than they happened.
-use super::words::{Moment, limits};
+use super::limits;
+use super::words::Moment;
 use crate::model::{
     BootId, CopyState, EngineEvent, EngineMode, EngineSummary, ModuleReport, Plan, Readiness, Role,
     Side, State, Verdict,
@@ -16,7 +17,10 @@ pub enum Engine {
     Starting,
     Up(EngineSummary),
     /// Ended without having been asked, and nobody has dealt with that yet.
-    Dead { reason: String, was: Option<EngineMode> },
+    Dead {
+        reason: String,
+        was: Option<EngineMode>,
+    },
 }
 
 impl Engine {
@@ -70,6 +74,8 @@ pub struct Peer {
     pub boot: Option<BootId>,
     pub heard: Option<Moment>,
     pub report: Option<ModuleReport>,
+    /// The report was made on the present connection.
+    pub fresh: bool,
     /// Since when there is a connection and no report of this module.
     pub connected_at: Option<Moment>,
     /// Said good-bye since it last reported another state.
@@ -104,7 +110,7 @@ impl Peer {
             .as_ref()
             .and_then(|report| report.engine.as_ref())
             .is_some_and(|engine| engine.mode == EngineMode::Idle);
-        self.role().is_some_and(Role::is_primary) && !given_back
+        self.fresh && self.role().is_some_and(Role::is_primary) && !given_back
     }
 
     /// It said that it is primary no more, before its next report can say so.
@@ -118,10 +124,10 @@ impl Peer {
     pub fn view(&self, now: Moment, silence_ms: u64, since: Moment) -> View<'_> {
         let waited = now.since(since) >= limits::FIRST_REPORT_MS;
         match &self.report {
-            Some(report) if !self.silent(now, silence_ms) => View::Report(report),
-            Some(_) => View::Absent,
-            None if waited => View::Absent,
-            None => View::Unheard,
+            Some(report) if self.fresh && !self.silent(now, silence_ms) => View::Report(report),
+            Some(_) if self.silent(now, silence_ms) => View::Absent,
+            Some(_) | None if waited => View::Absent,
+            Some(_) | None => View::Unheard,
         }
     }
 
@@ -131,9 +137,10 @@ impl Peer {
 
     /// Returns the new and the old state when the peer's state changed.
     pub fn absorb_report(&mut self, report: ModuleReport) -> bool {
-        let stale = self.report.as_ref().is_some_and(|known| {
-            known.boot == report.boot && self.connected && known.report > report.report
-        });
+        let stale = self
+            .report
+            .as_ref()
+            .is_some_and(|known| known.boot == report.boot && known.report > report.report);
         if stale {
             return false;
         }
@@ -146,6 +153,7 @@ impl Peer {
             }
         }
         self.report = Some(report);
+        self.fresh = true;
         changed
     }
 
@@ -171,6 +179,8 @@ pub struct Facts {
     pub fault: Option<String>,
     /// Why the data link is down, or the peer was lost.
     pub link_reason: String,
+    /// Since when the data link of an in-sync pair is silent; `None` while it acknowledges.
+    pub link_silent: Option<Moment>,
     /// The in-sync secondary said good-bye to the engine.
     pub secondary_left: bool,
 }
@@ -183,7 +193,20 @@ impl Facts {
         self.peer.reborn = false;
     }
 
-    pub fn absorb_engine(&mut self, event: &EngineEvent) {
+    pub fn absorb_engine(&mut self, event: &EngineEvent, now: Moment) {
+        self.absorb_mode(event);
+        match self.engine.mode() {
+            Some(EngineMode::LeadingMirror | EngineMode::FollowingReady) => self.link_silent = None,
+            Some(EngineMode::Holding | EngineMode::FollowingDetached) => {
+                let since = Moment(now.0.saturating_sub(limits::LINK_DETECT_MS));
+                self.link_silent.get_or_insert(since);
+            }
+            Some(EngineMode::Idle | EngineMode::LeadingAlone | EngineMode::FollowingReturn)
+            | None => {}
+        }
+    }
+
+    fn absorb_mode(&mut self, event: &EngineEvent) {
         match event {
             EngineEvent::Hello { mode, side, .. } => {
                 let summary = EngineSummary { mode: *mode, link_up: false, side: side.clone() };

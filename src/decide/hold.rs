@@ -4,7 +4,8 @@
 //! durably recorded *outdated* because it was asked to; or all heartbeats were silent for the time
 //! limit and the policy `both-alone` grants it. If the link comes back first, nothing happened.
 use super::context::Context;
-use super::words::{Action, Job, Moment, Outcome, limits};
+use super::limits;
+use super::words::{Action, Job, Moment, Outcome};
 use crate::model::{EngineCommand, EngineMode, PeerMessage, PeerReply, Role};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,7 +74,7 @@ fn settled(cx: &Context) -> Option<String> {
     if matches!(peer.role(), Some(Role::Stop | Role::Wait)) {
         return Some(format!("{name} gave its role up"));
     }
-    if cx.peer_silent() {
+    if cx.peer_dead() {
         let limit = cx.policy.silence_ms;
         return Some(format!("no heartbeat of {name} for {limit} ms (policy both-alone)"));
     }

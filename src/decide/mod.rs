@@ -19,9 +19,12 @@
 //! Two nodes; which of several standbys follows is the register's business (DESIGN section 3).
 mod admit;
 mod alone;
+mod answers;
 mod context;
 mod facts;
 mod hold;
+mod limits;
+mod memory;
 mod peer;
 mod prim;
 mod run;
@@ -38,6 +41,7 @@ mod tests;
 pub use admit::{Admission, Heal, admit, heal};
 pub use context::Context;
 pub use facts::{Engine, Facts, Left, Peer, View};
+pub use memory::Memory;
 pub use table::{MOVES, Move};
 pub use walk::{Kind, Step, Walk};
 pub use words::*;
@@ -175,11 +179,13 @@ impl Machine {
             }
             Event::Connected => {
                 cx.facts.peer.connected = true;
+                // It reports again; what it said before may be of an older life.
+                cx.facts.peer.fresh = false;
                 cx.facts.peer.heard = Some(cx.now);
             }
             Event::Disconnected => cx.facts.peer.connected = false,
             Event::Engine(event) => {
-                cx.facts.absorb_engine(event);
+                cx.facts.absorb_engine(event, cx.now);
                 cx.engine_log(event);
                 match event {
                     EngineEvent::Hello { .. } => cx.adopting = false,

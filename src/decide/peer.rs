@@ -1,6 +1,7 @@
 //! What the peer's daemon says, and what it is answered. Every message gets exactly one reply; one
 //! that promises something durable gets it when the promise is on disk.
-use super::words::{Action, limits};
+use super::limits;
+use super::words::Action;
 use super::{Machine, Part};
 use crate::model::{EngineCommand, EngineEvent, PeerMessage, PeerReply, Role};
 
@@ -88,18 +89,18 @@ impl Machine {
 
     /// Answers what was owed when the engine has recorded it, declined it, or came back.
     pub(super) fn pay(&mut self, event: &EngineEvent) {
+        if let (EngineEvent::Outdated, Part::Second(second)) = (event, &mut self.part) {
+            second.recorded_outdated();
+        }
         let reply = match event {
             EngineEvent::Outdated => PeerReply::Done,
             EngineEvent::Refused { command, reason } if command == "outdate" => {
                 refused(reason.clone())
             }
             EngineEvent::Hello { .. } if !self.cx.owed.is_empty() => {
-                let busy = self.cx.walk.is_some() && self.part.role() == Role::Second;
-                if self.cx.facts.engine.is_current() && !busy {
+                if self.cx.facts.engine.is_current() {
                     let reason = format!("{} goes on without this copy", self.cx.policy.peer);
                     self.cx.actions.push(Action::Order(EngineCommand::Outdate { reason }));
-                }
-                if self.cx.facts.engine.is_current() {
                     return;
                 }
                 PeerReply::Done

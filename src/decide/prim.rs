@@ -1,5 +1,5 @@
 //! PRIM: primary with an in-sync secondary. Every operation is on both nodes before it returns.
-use super::alone::{disk_failed, give_way};
+use super::alone::{disk_failed, give_way, overtaken};
 use super::context::Context;
 use super::facts::Engine;
 use super::table;
@@ -104,6 +104,9 @@ fn hand_over(cx: &mut Context, reason: &str) {
 
 /// With somebody who can take over, the role goes there at once; this node comes back as secondary.
 fn engine_died(cx: &mut Context, reason: &str) {
+    if overtaken(cx) {
+        return;
+    }
     cx.because(format!("the engine died: {reason}"));
     let ending = if cx.count_error() { Ending::Stop } else { Ending::StopStart };
     if cx.walk.is_some() {

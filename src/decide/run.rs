@@ -1,17 +1,12 @@
 //! How a walk goes: takes the next step, recognises its answer, and says what an unexpected answer
 //! means. What the end of a walk means is decided by the role that holds then.
+use super::answers::{Answer, ordered};
 use super::facts::Engine;
+use super::limits;
 use super::walk::{Kind, Step, Walk};
-use super::words::{Action, Ending, Event, Job, Outcome, Script, limits};
+use super::words::{Action, Ending, Event, Job, Outcome, Script};
 use super::{Machine, Part, alone, prim, second, stop, table, wait};
 use crate::model::{EngineCommand, EngineEvent, PeerMessage, PeerReply, Role};
-
-/// How the running step ended.
-enum Answer {
-    Good,
-    /// One sentence.
-    Bad(String),
-}
 
 impl Machine {
     /// Looks whether `event` ends the running step.
@@ -89,14 +84,14 @@ impl Machine {
                 cx.overtake(Ending::Stop, 0);
             }
             Step::Order(EngineCommand::Lead { .. } | EngineCommand::Follow { .. }) => {
-                cx.because(reason.clone());
-                // In WAIT the role is only blocked; a role that was held begins anew.
-                let ending = if self.part.role() == Role::Wait {
-                    Ending::Wait { reason, wakeup: true }
+                // In WAIT the start is only blocked; a role that was held begins anew.
+                if let Part::Wait(wait) = &mut self.part {
+                    cx.walk = None;
+                    wait.block(cx, reason, true);
                 } else {
-                    Ending::StopStart
-                };
-                cx.overtake(ending, 0);
+                    cx.because(reason);
+                    cx.overtake(Ending::StopStart, 0);
+                }
             }
             Step::Order(EngineCommand::Release) => self.release_failed(reason),
             Step::Tell(PeerMessage::TakeOver { .. }) => self.hand_over_failed(reason),
@@ -153,7 +148,12 @@ impl Machine {
         if leads {
             return;
         }
-        if silent || refused {
+        if silent && !refused {
+            // It may have taken over and cannot say so: follow, and let the copies decide.
+            cx.log('E', "swap.unheard", format!("The hand-over was not answered: {reason}"));
+            return;
+        }
+        if refused {
             cx.log('E', "swap.refused", format!("Swap given up: {reason}"));
             cx.because(format!("the swap was refused: {reason}"));
             cx.resigned = false;
@@ -193,6 +193,9 @@ impl Machine {
         let role = self.part.role();
         self.cx.walk = None;
         let dead = matches!(self.cx.facts.engine, Engine::Dead { .. });
+        if dead {
+            self.cx.facts.engine = Engine::Off;
+        }
         let walk = if dead && role.is_primary() {
             table::resign(&self.cx, role, ending)
         } else {
@@ -261,10 +264,8 @@ impl Machine {
             | EngineCommand::GoAlone { .. }
             | EngineCommand::Shutdown => false,
         };
-        let optional = !matches!(
-            command,
-            EngineCommand::Lead { .. } | EngineCommand::Follow { .. }
-        );
+        let optional =
+            !matches!(command, EngineCommand::Lead { .. } | EngineCommand::Follow { .. });
         let down = engine.summary().is_none();
         if useless || (down && optional) {
             return;
@@ -273,7 +274,8 @@ impl Machine {
             return self.step_failed(step, "the engine does not run".to_owned());
         }
         let waits = !matches!(command, EngineCommand::FailHeld);
-        let limit = if command == EngineCommand::Flush { limits::FLUSH_MS } else { limits::ORDER_MS };
+        let limit =
+            if command == EngineCommand::Flush { limits::FLUSH_MS } else { limits::ORDER_MS };
         self.cx.actions.push(Action::Order(command));
         if waits {
             self.wait_for(step, 0, Some(limit));
@@ -313,6 +315,7 @@ impl Machine {
                 Some(Kind::TakeOver { swap: false }) => true,
                 _ => role == Role::Alone && memory.took_over,
             };
+            memory.in_sync = false;
             cx.facts.forget_latched();
             cx.resigned = false;
             self.part = match role {
@@ -370,36 +373,3 @@ impl Machine {
         self.cx.remember(false);
     }
 }
-
-/// Whether the engine's `event` answers `command`.
-fn ordered(command: &EngineCommand, event: &EngineEvent) -> Option<Answer> {
-    let good = match (command, event) {
-        (EngineCommand::Lead { .. }, EngineEvent::Leading)
-        | (EngineCommand::Follow { .. }, EngineEvent::Following)
-        | (EngineCommand::GoAlone { .. }, EngineEvent::Alone { .. })
-        | (EngineCommand::Outdate { .. }, EngineEvent::Outdated)
-        | (EngineCommand::Flush, EngineEvent::Flushed)
-        | (EngineCommand::Release, EngineEvent::Released) => true,
-        (_, EngineEvent::Refused { command: name, reason }) => {
-            return name.eq_ignore_ascii_case(command_name(command))
-                .then(|| Answer::Bad(reason.clone()));
-        }
-        _ => false,
-    };
-    good.then_some(Answer::Good)
-}
-
-/// The command's name as the engine's `Refused` gives it.
-pub(super) fn command_name(command: &EngineCommand) -> &'static str {
-    match command {
-        EngineCommand::Lead { .. } => "lead",
-        EngineCommand::Follow { .. } => "follow",
-        EngineCommand::GoAlone { .. } => "go_alone",
-        EngineCommand::Outdate { .. } => "outdate",
-        EngineCommand::Flush => "flush",
-        EngineCommand::FailHeld => "fail_held",
-        EngineCommand::Release => "release",
-        EngineCommand::Shutdown => "shutdown",
-    }
-}
-

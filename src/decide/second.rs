@@ -1,13 +1,14 @@
 //! SECOND: follows the primary. Takes over when the primary gave its role up, was seen with another
 //! boot, or is silent on every heartbeat lan *and* on the data link, and only with a copy that
 //! holds everything acknowledged and that nobody recorded as outdated (rules A1, A2).
-use super::alone::{disk_failed, give_way};
+use super::alone::{disk_failed, give_way, overtaken};
 use super::context::Context;
 use super::facts::Engine;
+use super::limits;
 use super::table;
 use super::walk::Kind;
-use super::words::{DefaultPrim, Ending, Job, Moment, Refusal, Wish, limits};
-use crate::model::{EngineMode, PeerMessage, Readiness, Role};
+use super::words::{Action, DefaultPrim, Ending, Job, Moment, Refusal, Wish};
+use crate::model::{EngineCommand, EngineMode, PeerMessage, Readiness, Role};
 
 /// How long two secondaries look at each other before both decide anew, milliseconds. Longer than
 /// any hand-over takes that is not stuck in a script; one that is stuck declines the claim.
@@ -21,25 +22,32 @@ pub struct Second {
     /// Since when it is in sync, for `defaultprim`.
     ready_since: Option<Moment>,
     asked: bool,
+    /// Recorded *outdated* and has to follow anew.
+    outdated: bool,
 }
 
 /// What became of the primary.
 enum Primary {
     Leads,
     /// Why it leads no more, and the log text of an administrator's guide.
-    Gone { reason: String, action: &'static str },
+    Gone {
+        reason: String,
+        action: &'static str,
+    },
     /// Both sides follow: nobody was told who leads.
     Nobody,
 }
 
 impl Second {
     pub(super) fn new(reclaim: bool, now: Moment) -> Second {
-        Second { reclaim, since: now, ready_since: None, asked: false }
+        Second { reclaim, since: now, ready_since: None, asked: false, outdated: false }
     }
 
     pub(super) fn deadline(&self, cx: &Context) -> Option<Moment> {
         let failback = match self.ready_since {
-            Some(ready) if !self.asked && self.preferred(cx) => Some(ready.plus(limits::FAILBACK_MS)),
+            Some(ready) if !self.asked && self.preferred(cx) => {
+                Some(ready.plus(limits::FAILBACK_MS))
+            }
             _ => None,
         };
         let settling = Some(self.since.plus(NOBODY_MS));
@@ -71,6 +79,10 @@ impl Second {
         }
         if let Some(reason) = cx.facts.fault.take() {
             return disk_failed(cx, Role::Second, reason);
+        }
+        if cx.facts.engine.mode() == Some(EngineMode::FollowingReady) && !cx.memory.in_sync {
+            cx.memory.in_sync = true;
+            cx.remember(false);
         }
         if !cx.idle() {
             return;
@@ -109,7 +121,7 @@ impl Second {
             }
             Some(Role::Second | Role::Alone | Role::Prim) | None => {}
         }
-        if cx.peer_silent() && !self.linked(cx) {
+        if cx.peer_dead() && !self.linked(cx) {
             let limit = cx.policy.silence_ms;
             return gone(format!("no heartbeat of {name} for {limit} ms"), "no heartbeat");
         }
@@ -123,7 +135,8 @@ impl Second {
     }
 
     fn primary_gone(&mut self, cx: &mut Context, reason: String, action: &'static str) {
-        let current = !cx.policy.replicates || cx.facts.engine.is_current();
+        let synced = cx.memory.in_sync && cx.facts.engine.is_current();
+        let current = !cx.policy.replicates || synced;
         if current && cx.failover() {
             cx.log('E', "action.alone", format!("Action alone called by heart: {action}"));
             cx.because(reason.clone());
@@ -137,8 +150,19 @@ impl Second {
         cx.down(Role::Second, Ending::StopStart);
     }
 
+    /// The copy was recorded as outdated: the engine waits until it is told to follow again.
+    pub(super) fn recorded_outdated(&mut self) {
+        self.outdated = true;
+        // In sync again only after the next return.
+    }
+
     /// All is well: remember since when, and ask for the role if it belongs here.
     fn follow(&mut self, cx: &mut Context) {
+        if std::mem::take(&mut self.outdated) {
+            self.ready_since = None;
+            let order = EngineCommand::Follow { discard: false, full: false };
+            cx.actions.push(Action::Order(order));
+        }
         if self.readiness(cx) != Readiness::Ready {
             return;
         }
@@ -190,7 +214,7 @@ impl Second {
         if !cx.idle() {
             return Err("the secondary is not at rest".to_owned());
         }
-        if cx.policy.replicates && !cx.facts.engine.is_current() {
+        if cx.policy.replicates && !(cx.memory.in_sync && cx.facts.engine.is_current()) {
             return Err("the copy of the secondary is not up to date".to_owned());
         }
         cx.log('E', "swap.begin", "Begin of Swap");
@@ -202,6 +226,9 @@ impl Second {
 
 /// The primary must not wait for a secondary without an engine; it is followed again.
 fn engine_died(cx: &mut Context, reason: &str) {
+    if overtaken(cx) {
+        return;
+    }
     cx.because(format!("the engine died: {reason}"));
     let over = cx.count_error();
     let ending = if over { Ending::Stop } else { Ending::StopStart };

@@ -172,9 +172,8 @@ pub(super) fn up(start: StartKind, word: Word) -> Walk {
 /// `start_prim`.
 pub(super) fn lead(to: Role, forced: bool, reason: &str) -> Walk {
     let order = EngineCommand::Lead { reason: reason.to_owned(), forced };
-    let walk = Walk::new(Kind::Lead, Wait, to, Word::Start)
-        .then(Step::Order(order))
-        .then(Step::Enter(to));
+    let walk =
+        Walk::new(Kind::Lead, Wait, to, Word::Start).then(Step::Order(order)).then(Step::Enter(to));
     address_first(walk, scripts(Wait, to))
 }
 
@@ -260,10 +259,11 @@ pub(super) fn revive() -> Walk {
 pub(super) fn refollow(cx: &Context) -> Walk {
     let reason = "the engine of the secondary died".to_owned();
     let leave = cx.leave(true, "the engine died");
+    let told = goes_on(cx);
     Walk::new(Kind::Refollow, Second, Second, Word::Start)
         .then(Step::StartEngine)
-        .then(Step::Order(EngineCommand::Outdate { reason }))
-        .then(leave)
+        .then_if(told, Step::Order(EngineCommand::Outdate { reason }))
+        .then_if(told, leave)
         .then(Step::Order(EngineCommand::Follow { discard: false, full: false }))
 }
 
@@ -276,7 +276,7 @@ pub(super) fn down(cx: &Context, from: Role, ending: Ending) -> Walk {
     }
     let reason = cx.memory.reason.clone();
     let mirrors = cx.facts.engine.mirrors();
-    let outdate = from == Second && cx.facts.peer.leads() && cx.policy.replicates;
+    let outdate = from == Second && cx.policy.replicates && goes_on(cx);
     let order = EngineCommand::Outdate { reason: reason.clone() };
     let row = scripts(from, Wait);
     let walk = Walk::new(Kind::Down { ending }, from, Wait, word)
@@ -318,6 +318,13 @@ pub(super) fn force(cx: &Context, ending: Ending) -> Walk {
         return walk;
     }
     walk.scripts(scripts(Wait, Stop)).then(Step::StopEngine).then(Step::Enter(Stop))
+}
+
+/// The primary is there and hears that this copy is given up: only then may a secondary record
+/// itself as outdated, for it may hold what nobody else has.
+fn goes_on(cx: &Context) -> bool {
+    let peer = &cx.facts.peer;
+    peer.connected && peer.leads() && peer.left.is_none() && !peer.reborn && !cx.peer_silent()
 }
 
 /// Between the transition and the starts: the address, then the application.

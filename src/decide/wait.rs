@@ -2,12 +2,12 @@
 use super::admit::{Admission, admit};
 use super::context::Context;
 use super::facts::Engine;
+use super::limits;
+use super::memory::Memory;
 use super::stop::possible;
 use super::table;
 use super::walk::{Kind, Step, Walk};
-use super::words::{
-    Ending, Job, Memory, Moment, Outcome, Refusal, StartKind, Wish, Word, limits,
-};
+use super::words::{Ending, Job, Moment, Outcome, Refusal, StartKind, Wish, Word};
 use crate::model::{PeerMessage, PeerReply, Readiness, Role};
 
 #[derive(Clone, Debug, PartialEq, Eq)]

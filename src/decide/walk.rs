@@ -10,7 +10,10 @@ use std::collections::VecDeque;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    Script { script: Script, force: bool },
+    Script {
+        script: Script,
+        force: bool,
+    },
     TakeAddress,
     ReleaseAddress,
     KillGroup,
@@ -29,13 +32,17 @@ pub enum Step {
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// STOP → WAIT, up to the decision.
-    Up { start: StartKind },
+    Up {
+        start: StartKind,
+    },
     /// WAIT → ALONE.
     Lead,
     /// WAIT → SECOND.
     Follow,
     /// SECOND → ALONE, or → PRIM when the other side handed over.
-    TakeOver { swap: bool },
+    TakeOver {
+        swap: bool,
+    },
     ToPrim,
     ToAlone,
     /// ALONE → SECOND: the other side is preferred.
@@ -51,11 +58,17 @@ pub enum Kind {
     /// Engine of a secondary died.
     Refollow,
     /// A role → WAIT, gracefully.
-    Down { ending: Ending },
+    Down {
+        ending: Ending,
+    },
     /// The engine died under a primary with an in-sync secondary: → WAIT at once.
-    Resign { ending: Ending },
+    Resign {
+        ending: Ending,
+    },
     /// In WAIT: the forced stops, then STOP or a block.
-    Force { ending: Ending },
+    Force {
+        ending: Ending,
+    },
 }
 
 /// A walk and how far it is.

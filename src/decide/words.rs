@@ -1,9 +1,8 @@
 //! The words of the automaton: what it is told (events), what it asks for (actions), what it
 //! remembers, and the policy it was configured with. Values only.
-use super::walk::Walk;
+use super::memory::Memory;
 use crate::model::{
-    BootId, EngineCommand, EngineEvent, ModuleName, ModuleReport, NodeName, PeerMessage, PeerReply, Readiness,
-    Role, State,
+    BootId, EngineCommand, EngineEvent, ModuleName, NodeName, PeerMessage, PeerReply, State,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,31 +21,6 @@ impl Moment {
     pub fn since(self, earlier: Moment) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
-}
-
-/// Limits of the automaton, milliseconds.
-pub mod limits {
-    /// How long a `start` waits for the first report of a peer that was never heard.
-    pub const FIRST_REPORT_MS: u64 = 1_000;
-    /// Between two attempts to tell the peer something that matters.
-    pub const RETRY_MS: u64 = 300;
-    /// Between two attempts to uncover directories that are held open.
-    pub const RELEASE_RETRY_MS: u64 = 1_000;
-    /// Barrier over everything before a planned stop; after that the stop goes on without it.
-    pub const FLUSH_MS: u64 = 20_000;
-    /// An engine that has not answered an order by then is taken for dead.
-    pub const ORDER_MS: u64 = 60_000;
-    /// How long the loser of a claim leaves the way to the winner.
-    pub const YIELD_MS: u64 = 3_000;
-    /// How long a running script may finish when a stop overtakes a start.
-    pub const OVERTAKE_MS: u64 = 10_000;
-    /// A role must have been complete this long before `defaultprim` moves it.
-    pub const FAILBACK_MS: u64 = 2_000;
-    /// A start that was blocked by something outside (an address in use) is tried again.
-    pub const BLOCKED_RETRY_MS: u64 = 5_000;
-
-    const _: () = assert!(RETRY_MS < FIRST_REPORT_MS);
-    const _: () = assert!(FIRST_REPORT_MS < YIELD_MS);
 }
 
 /// Who gets the primary role back (`service defaultprim=`).
@@ -165,7 +139,10 @@ pub enum Ending {
     /// Started again from STOP.
     StopStart,
     /// Blocked in WAIT. `wakeup`: facts alone may end it (`false`: a command must).
-    Wait { reason: String, wakeup: bool },
+    Wait {
+        reason: String,
+        wakeup: bool,
+    },
 }
 
 impl Ending {
@@ -189,7 +166,9 @@ pub enum Wish {
     Restart,
     Swap,
     /// Block in WAIT (failover rule `wait`).
-    Wait { reason: String },
+    Wait {
+        reason: String,
+    },
     /// End such a block.
     Wakeup,
     Failover(bool),
@@ -267,24 +246,42 @@ pub enum Event {
     /// Only time passed: a deadline came.
     Tick,
     /// A heartbeat of the peer, on any lan.
-    Heard { boot: BootId },
+    Heard {
+        boot: BootId,
+    },
     Connected,
     Disconnected,
     /// From the peer; answered once by [`Action::Reply`] with the same ticket.
-    Peer { ticket: u64, message: PeerMessage },
+    Peer {
+        ticket: u64,
+        message: PeerMessage,
+    },
     Engine(EngineEvent),
     /// The engine's process ended, or could not be started.
-    EngineGone { reason: String },
+    EngineGone {
+        reason: String,
+    },
     /// Answer to [`Action::Do`].
-    Did { token: u64, outcome: Outcome },
-    Wish { ticket: u64, wish: Wish, caller: Caller },
+    Did {
+        token: u64,
+        outcome: Outcome,
+    },
+    Wish {
+        ticket: u64,
+        wish: Wish,
+        caller: Caller,
+    },
 }
 
 /// Something that takes time and is answered by [`Event::Did`] with the same token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Job {
     /// Skipped with `Exit(0)` if the module has no such script.
-    Script { script: Script, args: Vec<String>, force: bool },
+    Script {
+        script: Script,
+        args: Vec<String>,
+        force: bool,
+    },
     TakeAddress,
     ReleaseAddress,
     /// End every process of the module's group at once.
@@ -296,73 +293,40 @@ pub enum Job {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Write the memory. `durable`: it must survive a power cut before the next action is done.
-    Remember { memory: Box<Memory>, durable: bool },
-    Do { token: u64, job: Job },
+    Remember {
+        memory: Box<Memory>,
+        durable: bool,
+    },
+    Do {
+        token: u64,
+        job: Job,
+    },
     /// End the running script of this job if it has not ended after `grace_ms`.
-    Overtake { token: u64, grace_ms: u64 },
+    Overtake {
+        token: u64,
+        grace_ms: u64,
+    },
     Order(EngineCommand),
     /// Start the engine; answered by `Hello` or `EngineGone`.
     StartEngine,
     /// End the engine's process; answered by `EngineGone`.
     KillEngine,
-    Reply { ticket: u64, reply: PeerReply },
-    Answer { ticket: u64, answer: Result<String, Refusal> },
-    Log { level: char, code: &'static str, text: String },
+    Reply {
+        ticket: u64,
+        reply: PeerReply,
+    },
+    Answer {
+        ticket: u64,
+        answer: Result<String, Refusal>,
+    },
+    Log {
+        level: char,
+        code: &'static str,
+        text: String,
+    },
     /// Tell the peer and the status how the module stands now.
-    Publish { state: State, reason: String },
-}
-
-/// What a module's daemon part remembers: over its own death, and over a power cut.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memory {
-    pub role: Role,
-    pub readiness: Readiness,
-    pub reason: String,
-    /// Started and not stopped by anybody: `boot="auto"` starts it again.
-    pub running: bool,
-    /// The last role held was primary (`defaultprim="lastprim"`, and ties).
-    pub was_primary: bool,
-    /// The primary role was gained by taking over as SECOND: gives way after both were ALONE.
-    pub took_over: bool,
-    /// `failover on|off` of the administrator.
-    pub failover: Option<bool>,
-    /// Error-driven actions within the interval.
-    pub loops: Vec<Moment>,
-    /// What was under way.
-    pub walk: Option<Walk>,
-}
-
-impl Default for Memory {
-    fn default() -> Memory {
-        Memory {
-            role: Role::Stop,
-            readiness: Readiness::NotReady,
-            reason: String::new(),
-            running: false,
-            was_primary: false,
-            took_over: false,
-            failover: None,
-            loops: Vec::new(),
-            walk: None,
-        }
-    }
-}
-
-impl Memory {
-    /// The same memory after a reboot: nothing of the module runs any more.
-    pub fn after_reboot(self) -> Memory {
-        Memory {
-            role: Role::Stop,
-            readiness: Readiness::NotReady,
-            reason: String::new(),
-            loops: Vec::new(),
-            walk: None,
-            ..self
-        }
-    }
-}
-
-/// What the peer said last, for decisions.
-pub fn role_of(report: Option<&ModuleReport>) -> Option<Role> {
-    report.map(|report| report.state.role)
+    Publish {
+        state: State,
+        reason: String,
+    },
 }

@@ -21,7 +21,8 @@ pub struct ModuleReport {
     pub boot: BootId,
     pub module: ModuleName,
     pub state: State,
-    /// Counts the reports of one daemon life; an older one that arrives late is dropped.
+    /// Grows with each report of one boot (a daemon begins with the time since boot in
+    /// microseconds, so that a new life goes on above the last); an older one is dropped.
     pub report: u64,
     /// `None`: the module replicates nothing.
     pub engine: Option<EngineSummary>,

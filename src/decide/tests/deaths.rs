@@ -1,0 +1,238 @@
+//! Single faults without chance: a dead node, engine or daemon, a cut link, an isolation, a blackout.
+use super::single::{clear, pair, states};
+use super::world::{SILENCE_MS, World};
+use crate::decide::*;
+use crate::model::*;
+
+#[test]
+fn a_dead_node_is_replaced_after_the_time_limit_and_not_before() {
+    let mut world = pair();
+    world.power_off(0);
+    world.run(SILENCE_MS - 500);
+    assert_eq!(world.role(1), Some(Role::Second));
+    world.run(1_500);
+    assert_eq!(world.state(1), "ALONE Ready", "{}", world.tail());
+    world.write(1);
+    world.boot(0, true);
+    world.run(5_000);
+    assert_eq!(states(&world), ["SECOND Ready", "PRIM Ready"], "{}", world.tail());
+    world.check_data();
+}
+
+#[test]
+fn a_rebooted_primary_is_replaced_at_once() {
+    let mut world = pair();
+    world.power_off(0);
+    world.run(100);
+    world.boot(0, false);
+    world.run(1_200);
+    assert_eq!(world.state(1), "ALONE Ready", "{}", world.tail());
+}
+
+#[test]
+fn a_dead_engine_of_the_primary_moves_the_role_at_once_and_comes_back_as_second() {
+    let mut world = pair();
+    world.kill_engine(0);
+    world.run(700);
+    assert!(world.active(1) && !world.active(0), "{}", world.tail());
+    world.run(6_000);
+    assert_eq!(states(&world), ["SECOND Ready", "PRIM Ready"], "{}", world.tail());
+    world.check_data();
+}
+
+#[test]
+fn a_dead_engine_of_a_lonely_primary_is_replaced_in_place() {
+    let mut world = World::new(3);
+    world.wish(0, Wish::Start(StartKind::Prim { force: false }));
+    world.run(1_500);
+    clear(&mut world);
+    world.kill_engine(0);
+    world.run(2_000);
+    assert_eq!(world.state(0), "ALONE Ready", "{}", world.tail());
+    assert!(world.active(0) && world.nodes[0].engine.leads());
+    assert_eq!(
+        world.nodes[0].scripts.last().map(String::as_str),
+        Some("start_sec ALONE ALONE start")
+    );
+}
+
+#[test]
+fn a_dead_engine_of_the_secondary_delays_the_primary_only_shortly() {
+    let mut world = pair();
+    world.kill_engine(1);
+    world.run(120);
+    assert_eq!(world.nodes[0].engine.mode, EngineMode::LeadingAlone, "{}", world.tail());
+    world.run(5_000);
+    assert_eq!(states(&world), ["PRIM Ready", "SECOND Ready"], "{}", world.tail());
+}
+
+#[test]
+fn the_death_of_a_daemon_changes_no_role_and_runs_no_script() {
+    for index in 0..2 {
+        let mut world = pair();
+        world.kill_daemon(index);
+        world.run(5_000);
+        assert_eq!(states(&world), ["PRIM Ready", "SECOND Ready"], "{}", world.tail());
+        assert!(world.nodes.iter().all(|node| node.scripts.is_empty()), "{}", world.tail());
+    }
+}
+
+#[test]
+fn lost_heartbeats_promote_nobody_while_the_data_link_acknowledges() {
+    let mut world = pair();
+    world.set_net(false, true);
+    world.run(3 * SILENCE_MS);
+    assert_eq!(states(&world), ["PRIM Ready", "SECOND Ready"], "{}", world.tail());
+}
+
+#[test]
+fn a_lost_data_link_outdates_the_secondary_before_anything_is_returned() {
+    let mut world = pair();
+    world.set_net(true, false);
+    world.run(3_000);
+    assert_eq!(world.state(0), "ALONE Ready", "{}", world.tail());
+    assert_eq!(world.nodes[1].engine.data.copy, CopyState::Outdated);
+    world.power_off(0);
+    world.run(3 * SILENCE_MS);
+    assert_eq!(world.state(1), "WAIT NotReady", "{}", world.tail());
+}
+
+/// After an isolation; n2 had been SECOND.
+fn isolated() -> World {
+    let mut world = pair();
+    world.set_net(false, false);
+    world.run(3 * SILENCE_MS);
+    assert_eq!(states(&world), ["ALONE Ready", "ALONE Ready"], "{}", world.tail());
+    world
+}
+
+#[test]
+fn after_both_were_alone_the_one_that_wrote_nothing_follows() {
+    for writer in 0..2 {
+        let mut world = isolated();
+        world.write(writer);
+        world.run(1_000);
+        world.set_net(true, true);
+        world.run(8_000);
+        let expected = if writer == 0 {
+            ["PRIM Ready", "SECOND Ready"]
+        } else {
+            ["SECOND Ready", "PRIM Ready"]
+        };
+        assert_eq!(states(&world), expected, "writer {writer}\n{}", world.tail());
+        world.check_data();
+    }
+}
+
+#[test]
+fn after_both_wrote_the_former_second_stops_and_nothing_is_overwritten_without_a_command() {
+    let mut world = isolated();
+    world.write(0);
+    world.write(1);
+    let kept = world.nodes[1].engine.data.writes.clone();
+    world.run(1_000);
+    world.set_net(true, true);
+    world.run(10_000);
+    assert_eq!(states(&world), ["ALONE Ready", "WAIT NotReady"], "{}", world.tail());
+    let reason = world.reason(1);
+    assert!(reason.contains("second --discard -m m"), "{reason}");
+    assert!(reason.contains("n1 is at operation") && reason.contains("n2 is at operation"));
+    assert_eq!(world.nodes[1].engine.data.writes, kept);
+    assert!(!world.active(1));
+    world.wish(1, Wish::Start(StartKind::Second { discard: true, full: false }));
+    world.run(5_000);
+    assert_eq!(states(&world), ["PRIM Ready", "SECOND Ready"], "{}", world.tail());
+}
+
+#[test]
+fn two_equal_copies_that_start_together_become_one_pair() {
+    for seed in 0..40 {
+        let mut world = pair();
+        world.wish(1, Wish::Stop);
+        world.run(4_000);
+        world.wish(0, Wish::Stop);
+        world.run(4_000);
+        assert_eq!(states(&world), ["STOP NotReady", "STOP NotReady"]);
+        world.start(0);
+        world.run(seed * 10);
+        world.start(1);
+        world.run(8_000);
+        assert_eq!(states(&world), ["PRIM Ready", "SECOND Ready"], "{}", world.tail());
+    }
+}
+
+#[test]
+fn after_a_blackout_the_first_one_back_waits_for_the_other() {
+    let mut world = pair();
+    world.power_off(0);
+    world.power_off(1);
+    world.boot(1, true);
+    world.run(5_000);
+    assert_eq!(world.state(1), "WAIT NotReady", "{}", world.tail());
+    world.boot(0, true);
+    world.run(8_000);
+    let mut both = states(&world);
+    both.sort();
+    assert_eq!(both, ["PRIM Ready", "SECOND Ready"], "{}", world.tail());
+}
+
+#[test]
+fn a_lonely_start_of_the_only_member_leads_after_a_short_grace() {
+    let mut world = World::new(3);
+    world.power_off(1);
+    world.wish(0, Wish::Start(StartKind::Prim { force: false }));
+    world.run(1_500);
+    world.wish(0, Wish::Stop);
+    world.run(3_000);
+    world.start(0);
+    world.run(2_500);
+    assert_eq!(world.state(0), "ALONE Ready", "{}", world.tail());
+}
+
+#[test]
+fn refusals_have_names() {
+    let mut world = pair();
+    world.wish(0, Wish::Start(StartKind::Normal));
+    world.wish(1, Wish::Wakeup);
+    assert!(matches!(world.nodes[0].answers.last(), Some(Err(Refusal::AlreadyThere(_)))));
+    assert!(matches!(world.nodes[1].answers.last(), Some(Err(Refusal::AlreadyThere(_)))));
+    world.wish(1, Wish::Stop);
+    world.run(4_000);
+    world.wish(1, Wish::Start(StartKind::Prim { force: false }));
+    assert!(matches!(world.nodes[1].answers.last(), Some(Err(Refusal::PeerPrimary(_)))));
+    world.wish(0, Wish::Swap);
+    assert!(matches!(world.nodes[0].answers.last(), Some(Err(Refusal::WrongState { .. }))));
+    world.wish(0, Wish::Stop);
+    world.run(4_000);
+    world.wish(1, Wish::Start(StartKind::Second { discard: false, full: false }));
+    assert!(matches!(world.nodes[1].answers.last(), Some(Err(Refusal::PeerNotPrimary(_)))));
+}
+
+#[test]
+fn the_fourth_error_within_the_interval_stops_the_module() {
+    let mut world = pair();
+    let mut policy = world.nodes[0].machine.as_ref().unwrap().policy().clone();
+    policy.maxloop = 3;
+    world.nodes[0].machine.as_mut().unwrap().set_policy(policy);
+    for round in 1..=4 {
+        let caller = Caller::Identity("errd".to_owned());
+        world.event(0, Event::Wish { ticket: round, wish: Wish::Restart, caller });
+        world.run(3_000);
+    }
+    assert_eq!(states(&world), ["STOP NotReady", "ALONE Ready"], "{}", world.tail());
+    assert!(world.log.iter().any(|line| line.ends_with("Action stop called by maxloop")));
+}
+
+#[test]
+fn failover_off_waits() {
+    let mut world = pair();
+    world.wish(1, Wish::Failover(false));
+    world.power_off(0);
+    world.run(SILENCE_MS + 5_000);
+    assert_eq!(world.state(1), "WAIT NotReady", "{}", world.tail());
+    world.boot(0, true);
+    world.run(8_000);
+    let mut both = states(&world);
+    both.sort();
+    assert_eq!(both, ["PRIM Ready", "SECOND Ready"], "{}", world.tail());
+}

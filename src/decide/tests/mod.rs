@@ -1,0 +1,8 @@
+//! What is tested here: the table walked completely, single decisions with their exact lists of
+//! actions, and two nodes with model engines under seeded faults.
+mod deaths;
+mod engine;
+mod faults;
+mod single;
+mod table;
+mod world;
