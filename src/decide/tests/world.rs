@@ -44,6 +44,8 @@ pub(super) struct Node {
     pub(super) answers: Vec<Result<String, Refusal>>,
     pub(super) scripts: Vec<String>,
     link_seen: bool,
+    /// A power cut took writes from its memory.
+    cut_short: bool,
 }
 
 pub(super) struct World {
@@ -101,6 +103,7 @@ impl World {
                 answers: Vec::new(),
                 scripts: Vec::new(),
                 link_seen: false,
+                cut_short: false,
             }
         };
         let mut world = World {

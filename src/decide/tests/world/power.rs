@@ -51,15 +51,21 @@ impl World {
             return;
         }
         let was = self.linked();
-        if !self.nodes[1 - index].powered {
-            self.blackout = true;
-        }
         let boot = BootId(1_000 + u128::from(self.order));
         let node = &mut self.nodes[index];
         node.powered = false;
         node.machine = None;
         node.life += 1;
+        let before = node.engine.data.writes.clone();
         node.engine.power_off(boot);
+        node.cut_short |= before.len() > node.engine.data.writes.len();
+        // Both lost memory, one after the other: what was on no disk is gone.
+        let both = self.nodes.iter().all(|node| node.cut_short);
+        let gone = before
+            .iter()
+            .any(|write| !self.nodes.iter().any(|node| node.engine.data.writes.contains(write)));
+        self.blackout |= both && gone;
+        let node = &mut self.nodes[index];
         node.address = false;
         node.application = false;
         node.tickets.clear();
