@@ -17,7 +17,6 @@ use crate::model::ModuleName;
 use durable::failed;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 mod carry;
@@ -230,7 +229,7 @@ impl ModuleStore {
     pub fn package(&self, name: &ModuleName, out: &Path) -> Result<(), StoreError> {
         self.record(name)?;
         let bytes = self.edited_tree(name)?.to_bytes()?;
-        durable::replace_file(out, 0o644, &bytes)
+        durable::replace_file(out, 0o600, &bytes)
     }
 
     /// Checks the edited copy among the cluster and the other modules; changes nothing.
@@ -249,7 +248,9 @@ impl ModuleStore {
         let reading = self.read_edited(name, &tree)?;
         let mark = AppliedMark { digest: tree.digest(), date_ms: now_ms() };
         let mut active = tree.clone();
-        active.put(EXPANDED, 0o644, reading.expanded.into_bytes());
+        // Variables may be secrets: who may not read the one must not read the other.
+        let mode = tree.get("conf/userconfig.xml").map_or(0o600, |entry| entry.mode);
+        active.put(EXPANDED, mode, reading.expanded.into_bytes());
         active.put(APPLIED_RECORD, 0o644, durable::record_bytes(APPLIED_FORMAT, &mark)?);
         let target = self.paths.module_active(name);
         let staged = durable::Staged::write(&target, &active)?;
@@ -336,8 +337,6 @@ impl ModuleStore {
     fn lock(&self) -> Result<fs::File, StoreError> {
         let root = self.paths.modules_state();
         durable::make_dir(&root)?;
-        fs::set_permissions(&root, fs::Permissions::from_mode(0o755))
-            .map_err(failed("prepare", &root))?;
         let path = root.join(".lock");
         let file = fs::File::options().create(true).truncate(false).write(true).open(&path);
         let file = file.map_err(failed("lock", &path))?;

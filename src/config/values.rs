@@ -188,6 +188,15 @@ pub(super) fn variable(text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn nothing_panics_on_any_value(text in "\\PC{0,24}|[0-9]{1,25}[a-zé ]{0,3}") {
+            let _ = (duration(&text, Unit::Hours, "x"), count(&text, -1, 5), host(&text));
+            let _ = (netmask(&text), absolute_path(&text), relative_path(&text), pattern(&text));
+        }
+    }
 
     #[test]
     fn durations_take_units_and_refuse_what_rounds_to_nothing() {

@@ -1,5 +1,6 @@
 use super::*;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 const CONFIG: &str = "<!DOCTYPE safe><safe><macro name=\"D\" value=\"@DIR@\"/>\n\
     <service mode=\"mirror\"><heart><heartbeat name=\"default\"/></heart>\n\

@@ -56,7 +56,7 @@ impl ModuleStore {
             return Ok(());
         }
         let path = folder.join(dated(module, date_ms));
-        durable::replace_file(&path, 0o644, &tree.to_bytes()?)?;
+        durable::replace_file(&path, 0o600, &tree.to_bytes()?)?;
         for old in names(&folder)?.iter().skip(VERSIONS_KEPT) {
             let path = folder.join(old);
             fs::remove_file(&path).map_err(failed("remove", &path))?;

@@ -74,7 +74,7 @@ fn words(text: &str) -> Result<Vec<Word<'_>>, Slip> {
             continue;
         } else if rest.starts_with("/*") {
             let slip = Slip { at, expected: "*/", found: "a comment without end".to_owned() };
-            at += rest.find("*/").ok_or(slip)? + 2;
+            at += rest[2..].find("*/").ok_or(slip)? + 4;
             continue;
         } else if rest.starts_with("//") {
             at += rest.find('\n').unwrap_or(rest.len());
@@ -188,6 +188,14 @@ fn slip(at: usize, expected: &'static str, found: &str) -> Slip {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn nothing_panics_on_any_rules(text in "([a-z.]{1,3}|[:;()!=&|/*é\n ]|if|then|stop){0,60}") {
+            let _ = check(&text);
+        }
+    }
 
     #[test]
     fn rules_of_the_old_language_pass() {
@@ -213,6 +221,7 @@ mod tests {
             ("a: if (x == up) then stop() b", 28, "; at the end"),
             ("a: if (x & y) then stop();", 9, "a word or one of"),
             ("/* open", 0, "*/"),
+            ("/*/ a", 0, "*/"),
         ] {
             let slip = check(bad).unwrap_err();
             assert!(slip.at == at && slip.expected.starts_with(expected), "{bad}: {slip:?}");
