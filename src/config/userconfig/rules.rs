@@ -72,9 +72,9 @@ fn words(text: &str) -> Result<Vec<Word<'_>>, Slip> {
         let length = if first.is_whitespace() {
             at += first.len_utf8();
             continue;
-        } else if rest.starts_with("/*") {
+        } else if let Some(comment) = rest.strip_prefix("/*") {
             let slip = Slip { at, expected: "*/", found: "a comment without end".to_owned() };
-            at += rest[2..].find("*/").ok_or(slip)? + 4;
+            at += comment.find("*/").ok_or(slip)? + 4;
             continue;
         } else if rest.starts_with("//") {
             at += rest.find('\n').unwrap_or(rest.len());
