@@ -26,7 +26,7 @@
 //! *Whole* (8, 9): in sync or left behind, position exact, nothing lost, no mark of its own: its
 //! content is the result of exactly the operations up to its position. After a crash that is never
 //! so; then only marks that begin at both nodes' checkpoints (rule A4) or digests are a proof.
-use super::lineage::{Place, Relation, relate};
+use super::lineage::{Place, Relation, common_point, relate};
 use super::standing::{Leads, copy_of, who_must_lead};
 use crate::model::{CopyState, Plan, Seq, Side, Verdict};
 
@@ -80,7 +80,7 @@ fn plan_for(leader: &Side, follower: &Side) -> Verdict {
         && follower.exact
         && !follower.lost_volatile
         && follower.dirty_objects == 0;
-    if whole && leader.exact && !place.overrun {
+    if whole && leader.exact && !place.overruns() {
         if follower.position.seq == leader.position.seq && leader.dirty_objects == 0 {
             return verdict(Plan::Nothing, "equal");
         }
@@ -93,17 +93,13 @@ fn plan_for(leader: &Side, follower: &Side) -> Verdict {
 
 fn zones(leader: &Side, follower: &Side, place: Place) -> Verdict {
     let digests = |rule| verdict(Plan::Digests, rule);
-    let beyond = place.overrun || follower.position.seq > leader.position.seq;
+    let beyond = place.overruns() || follower.position.seq > leader.position.seq;
     if beyond && !wrote_epoch_of(leader, place) {
         return digests("foreign-tail");
     }
     let Some(base) = leader.dirty_base else { return digests("no-marks") };
-    let Some(base) = leader.lineage.place(base).filter(|base| !base.overrun) else {
-        return digests("base-mismatch");
-    };
-    if !place.reaches(base) {
-        return digests("base-mismatch");
-    }
+    let base = leader.lineage.place(base).filter(|base| place.reaches(*base));
+    let Some(base) = base else { return digests("base-mismatch") };
     let own = leader.lineage.place(leader.position);
     if !leader.exact && !own.is_some_and(|own| own.reaches(base)) {
         return digests("leader-before-base");
@@ -129,23 +125,22 @@ fn wrote_epoch_of(side: &Side, place: Place) -> bool {
 /// whatever either changed since.
 fn both_marks_cover(leader: &Side, follower: &Side) -> bool {
     let relation = relate(&leader.lineage, &follower.lineage);
-    let Relation::Chain { common, first, second } = relation else { return false };
-    if common == 0 || first == 0 || second == 0 || leader.lost_volatile || follower.lost_volatile {
-        return false;
-    }
-    let covers = |side: &Side| {
-        let own = side.lineage.place(side.position);
-        let base = side.dirty_base.and_then(|base| side.lineage.place(base));
-        base.is_some_and(|base| {
-            base.rank <= common && !base.overrun && own.is_some_and(|own| own.reaches(base))
-        })
+    let Relation::Chain { common: 1.., first: 1.., second: 1.. } = relation else { return false };
+    let Some(fork) = common_point(&leader.lineage, &follower.lineage) else { return false };
+    let (Some(ours), Some(theirs)) = (leader.dirty_base, follower.dirty_base) else { return false };
+    let holds = |side: &Side, base| {
+        let place = |position| side.lineage.place(position);
+        let places = (place(base), place(fork), place(side.position));
+        let (Some(base), Some(fork), Some(own)) = places else { return false };
+        !side.lost_volatile && fork.reaches(base) && own.reaches(base)
     };
-    copy_of(follower) != CopyState::Unknown
-        && copy_of(follower) != CopyState::Incomplete
-        && covers(leader)
-        && covers(follower)
+    let whole = matches!(copy_of(follower), CopyState::Current | CopyState::Outdated);
+    whole && [leader, follower].iter().all(|side| holds(side, ours) && holds(side, theirs))
 }
 
 fn verdict(plan: Plan, rule: &'static str) -> Verdict {
     Verdict { plan, rule: rule.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

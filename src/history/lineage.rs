@@ -36,16 +36,17 @@ impl Lineage {
     /// Checks that this is a chain: ids unique, parents in order, numbers and sequences rising.
     /// An epoch without an operation (the next one begins at the same number) is allowed.
     pub fn check(&self) -> Result<(), LineageError> {
-        let mut seen = HashSet::with_capacity(self.epochs.len());
         let mut before: Option<&EpochRecord> = None;
         for epoch in &self.epochs {
             check_successor(before, epoch)?;
-            if !seen.insert(epoch.id) {
-                return Err(LineageError::Repeated { epoch: epoch.id });
-            }
             before = Some(epoch);
         }
-        Ok(())
+        let mut ids: Vec<EpochId> = self.epochs.iter().map(|epoch| epoch.id).collect();
+        ids.sort_unstable();
+        match ids.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(LineageError::Repeated { epoch: pair[0] }),
+            None => Ok(()),
+        }
     }
 
     /// Checks `epoch` as the next one of this lineage.
@@ -57,16 +58,21 @@ impl Lineage {
     }
 
     /// Where `position` lies in this history; `None` when this history cannot have led there: the
-    /// epoch is unknown, or the operation belongs to an earlier or a later epoch.
+    /// epoch is unknown, or the operation is older than the epoch.
     pub fn place(&self, position: Position) -> Option<Place> {
         let rank = match position.epoch {
-            None if position.seq == Seq(0) => 0,
-            None => return None,
+            None => 0,
             Some(id) => self.epochs.iter().position(|epoch| epoch.id == id)? + 1,
         };
-        let begun = rank == 0 || self.epochs[rank - 1].first_seq <= position.seq.next();
-        let ended = self.epochs.get(rank).is_some_and(|next| next.first_seq <= position.seq);
-        begun.then_some(Place { rank, seq: position.seq, overrun: ended })
+        let begin = rank.checked_sub(1).map_or(Seq(1), |index| self.epochs[index].first_seq);
+        let next = self.epochs.get(rank).map(|next| next.first_seq);
+        let end = match (rank, next) {
+            (0, _) => Seq(0),
+            (_, Some(next)) => Seq(next.0.saturating_sub(1)),
+            (_, None) => Seq(u64::MAX),
+        };
+        let reached = begin.0 <= position.seq.0.saturating_add(1);
+        reached.then_some(Place { rank, seq: position.seq, end })
     }
 }
 
@@ -76,15 +82,19 @@ pub struct Place {
     /// Number of epochs up to and including the position's own; 0 before the first.
     pub rank: usize,
     pub seq: Seq,
-    /// The position lies behind the end of its epoch as this lineage tells it: whoever stands
-    /// there holds operations that this history does not have.
-    pub overrun: bool,
+    /// Last operation of that epoch as this lineage tells it.
+    pub end: Seq,
 }
 
 impl Place {
-    /// At or after `base`, along the same chain.
+    /// Whoever stands here holds operations that this history does not have.
+    pub fn overruns(self) -> bool {
+        self.seq > self.end
+    }
+
+    /// Whoever stands here holds everything up to `base`, a place of the same lineage.
     pub fn reaches(self, base: Place) -> bool {
-        base.rank <= self.rank && base.seq <= self.seq
+        !base.overruns() && base.seq <= self.seq.min(self.end)
     }
 }
 
@@ -110,8 +120,7 @@ pub fn relate(first: &Lineage, second: &Lineage) -> Relation {
     let common = pairs.clone().take_while(|(a, b)| a.id == b.id).count();
     let contradicts = pairs.take(common).any(|(a, b)| !same_fact(a, b));
     let (own, other) = (&first.epochs[common..], &second.epochs[common..]);
-    let ids: HashSet<EpochId> = own.iter().map(|epoch| epoch.id).collect();
-    if contradicts || other.iter().any(|epoch| ids.contains(&epoch.id)) {
+    if contradicts || share_an_epoch(own, other) {
         return Relation::Contradiction;
     }
     if common == 0 && !own.is_empty() && !other.is_empty() {
@@ -137,6 +146,14 @@ pub fn common_point(first: &Lineage, second: &Lineage) -> Option<Position> {
 /// Every epoch of `older` stands in `newer`, in the same order, with nothing in between.
 pub fn is_ancestor(older: &Lineage, newer: &Lineage) -> bool {
     matches!(relate(older, newer), Relation::Chain { first: 0, .. })
+}
+
+fn share_an_epoch(own: &[EpochRecord], other: &[EpochRecord]) -> bool {
+    if own.is_empty() || other.is_empty() {
+        return false;
+    }
+    let ids: HashSet<EpochId> = own.iter().map(|epoch| epoch.id).collect();
+    other.iter().any(|epoch| ids.contains(&epoch.id))
 }
 
 /// The sentence for people and the time may differ, the facts may not.

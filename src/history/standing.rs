@@ -71,7 +71,7 @@ pub fn who_must_lead(first: &Side, second: &Side) -> Standing {
 pub(super) fn copy_of(side: &Side) -> CopyState {
     match (side.copy, side.lineage.place(side.position)) {
         (CopyState::Incomplete, _) => CopyState::Incomplete,
-        (copy, Some(place)) if !place.overrun => copy,
+        (copy, Some(place)) if !place.overruns() => copy,
         _ => CopyState::Unknown,
     }
 }
@@ -145,14 +145,13 @@ fn both_current(first: &Side, second: &Side) -> Standing {
 /// The side is the writer of its newest epoch and stands behind `end` in it: what lies beyond may
 /// have been acknowledged to the application. A copy under return only repeats its leader's words.
 fn wrote_beyond(side: &Side, end: Seq) -> bool {
-    let in_last_epoch = side.position.epoch == side.lineage.last().map(|epoch| epoch.id);
-    side.copy != CopyState::Incomplete
-        && wrote_last_epoch(side)
-        && in_last_epoch
-        && side.position.seq > end
+    let Some(last) = side.lineage.last() else { return false };
+    let seq = side.position.seq;
+    let in_last_epoch = side.position.epoch == Some(last.id) && seq >= last.first_seq;
+    side.copy != CopyState::Incomplete && last.node == side.node && in_last_epoch && seq > end
 }
 
-pub(super) fn wrote_last_epoch(side: &Side) -> bool {
+fn wrote_last_epoch(side: &Side) -> bool {
     side.lineage.last().is_some_and(|epoch| epoch.node == side.node)
 }
 
