@@ -66,6 +66,10 @@ pub struct EngineConfig {
     pub control_socket: PathBuf,
     /// Certificates of this node (`ca.crt`, `node.crt`, `node.key`).
     pub pki_dir: PathBuf,
+    /// How long a silent peer is believed to be there, milliseconds; `None`: 2500. Not more than
+    /// the module's heartbeat timeout.
+    #[serde(default)]
+    pub link_timeout_ms: Option<u64>,
     /// Limit of the return in bytes a second; `None`: as fast as it can without hurting.
     #[serde(default)]
     pub return_bytes_per_second: Option<u64>,
@@ -110,8 +114,8 @@ pub enum EngineCommand {
     Flush,
     /// Fail every held request (rule A6), before the force pass of the stop scripts.
     FailHeld,
-    /// Give the part back: finish what is under way, make it durable, uncover the directories.
-    /// Answered by `Released` or `Refused` (open files, named).
+    /// Give the part back: finish what is under way, make it durable. The directories stay covered
+    /// read-only until `Shutdown`, so that they are never bare while the module runs. Answered by `Released` or `Refused` (open files, named).
     Release,
     /// `Release` if needed, then exit.
     Shutdown,

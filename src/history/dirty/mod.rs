@@ -185,6 +185,11 @@ impl DirtySet {
         self.part_is_dirty(key, ATTRIBUTES | WHOLE)
     }
 
+    /// The whole object is dirty: of a directory, everything beneath it.
+    pub fn is_dirty_whole(&self, key: ObjectKey) -> bool {
+        self.part_is_dirty(key, WHOLE)
+    }
+
     /// Nothing of the object is dirty.
     pub fn is_clean(&self, key: ObjectKey) -> bool {
         self.is_empty() || !self.objects.get(&key).is_some_and(Object::is_any_dirty)

@@ -1,0 +1,130 @@
+//! Covers over the replicated directories: FUSE on the primary, a read-only bind on the others.
+//!
+//! A cover is mounted over the directory itself; the directory beneath is reached only through a
+//! descriptor opened before. What a crash left behind is recognised by its type and removed.
+use crate::disk::Errno;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Type of our mounts in `/proc/self/mountinfo`.
+pub const FUSE_TYPE: &str = "fuse.lockstep";
+/// Source that marks a read-only cover as ours (a bind keeps the source of its file system, so
+/// the cover is a bind and is recognised by its root instead; see [`covers`]).
+const SOURCE: &CStr = c"lockstep";
+
+fn c_path(path: &Path) -> Result<CString, Errno> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno(libc::EINVAL))
+}
+
+fn mount(
+    source: &CStr,
+    target: &CStr,
+    kind: Option<&CStr>,
+    flags: libc::c_ulong,
+    data: Option<&CStr>,
+) -> Result<(), Errno> {
+    let pointer = |text: Option<&CStr>| text.map_or(std::ptr::null(), CStr::as_ptr);
+    // SAFETY: all arguments are C strings or null, as mount(2) allows.
+    let result = unsafe {
+        let data = pointer(data).cast();
+        libc::mount(source.as_ptr(), target.as_ptr(), pointer(kind), flags, data)
+    };
+    if result == 0 { Ok(()) } else { Err(Errno::last()) }
+}
+
+/// Opens `/dev/fuse` and mounts it over `dir`. Requests wait until the descriptor is served.
+pub fn cover_fuse(dir: &Path) -> Result<OwnedFd, Errno> {
+    // SAFETY: a C string; a non-negative result is a descriptor that we own.
+    let device = unsafe {
+        let flags = libc::O_RDWR | libc::O_CLOEXEC | libc::O_NONBLOCK;
+        match libc::open(c"/dev/fuse".as_ptr(), flags) {
+            fd if fd < 0 => return Err(Errno::last()),
+            fd => OwnedFd::from_raw_fd(fd),
+        }
+    };
+    let options = format!(
+        "fd={},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions",
+        device.as_raw_fd()
+    );
+    // Numbers and fixed words hold no NUL.
+    let options = CString::new(options).unwrap_or_default();
+    mount(SOURCE, &c_path(dir)?, Some(c"fuse.lockstep"), 0, Some(&options))?;
+    Ok(device)
+}
+
+/// Binds `dir` over itself and makes that mount read-only: everybody gets EROFS, reads go on.
+pub fn cover_read_only(dir: &Path) -> Result<(), Errno> {
+    let path = c_path(dir)?;
+    mount(&path, &path, None, libc::MS_BIND, None)?;
+    let flags = libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY;
+    mount(c"none", &path, None, flags, None).inspect_err(|_| {
+        let _ = uncover(dir, true);
+    })
+}
+
+/// Takes the topmost cover away. `lazily` also with files open (they keep what they have).
+pub fn uncover(dir: &Path, lazily: bool) -> Result<(), Errno> {
+    let path = c_path(dir)?;
+    let flags = libc::UMOUNT_NOFOLLOW | if lazily { libc::MNT_DETACH } else { 0 };
+    // SAFETY: a C string.
+    let result = unsafe { libc::umount2(path.as_ptr(), flags) };
+    if result == 0 { Ok(()) } else { Err(Errno::last()) }
+}
+
+/// Our covers on exactly this directory, bottom first: `true` for FUSE, `false` for read-only.
+/// A read-only cover is a read-only bind whose root is not the root of its file system, or that
+/// lies on another mount of the same directory.
+pub fn covers(dir: &Path) -> std::io::Result<Vec<bool>> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let wanted = escape(dir);
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let Some(dash) = fields.iter().position(|f| *f == "-") else { continue };
+        if fields.get(4) != Some(&wanted.as_str()) {
+            continue;
+        }
+        let kind = fields.get(dash + 1).copied().unwrap_or_default();
+        let source = fields.get(dash + 2).copied().unwrap_or_default();
+        let read_only = fields[5].split(',').any(|option| option == "ro");
+        let superblock = fields.get(dash + 3).copied().unwrap_or_default();
+        let writable_below = superblock.split(',').any(|option| option == "rw");
+        if kind == FUSE_TYPE || (kind == "fuse" && source == "lockstep") {
+            found.push(true);
+        } else if read_only && writable_below {
+            found.push(false);
+        }
+    }
+    Ok(found)
+}
+
+/// Removes every cover of ours from `dir`: after a crash, and when a part is given back.
+pub fn uncover_all(dir: &Path) -> Result<usize, Errno> {
+    let count = covers(dir)?.len();
+    for _ in 0..count {
+        uncover(dir, true)?;
+    }
+    Ok(count)
+}
+
+/// As mountinfo writes a path: space, tab, newline and backslash in octal.
+fn escape(path: &Path) -> String {
+    let mut text = String::new();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\\' => text.push_str(&format!("\\{byte:03o}")),
+            other => text.push(char::from(*other)),
+        }
+    }
+    text
+}
+
+/// Mount points strictly below `dir`: such a directory is refused, the mirror would miss them.
+pub fn nested(dir: &Path) -> std::io::Result<Vec<String>> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let prefix = format!("{}/", escape(dir));
+    let points = text.lines().filter_map(|line| line.split(' ').nth(4));
+    Ok(points.filter(|point| point.starts_with(&prefix)).map(str::to_owned).collect())
+}

@@ -1,0 +1,488 @@
+//! Commands of the daemon: take a part, give it back, remember, report.
+use super::run::{Capture, Engine, SyncTag};
+use crate::actions::busy;
+use crate::capture::device::Device;
+use crate::capture::mount;
+use crate::history::Recent;
+use crate::model::{CopyState, EngineCommand, EngineEvent, EngineMode, EngineStatus, Lineage, Seq};
+use crate::wire::Op;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Numbers left free after a crash, so that none is used twice (rule A5): more than any window.
+const NUMBERS_LEFT_FREE: u64 = 1 << 32;
+
+impl Engine {
+    pub fn hello(&mut self) {
+        let side = self.side();
+        let event = EngineEvent::Hello {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            boot: self.boot,
+            mode: self.mode,
+            side,
+        };
+        self.tell(event);
+        for note in std::mem::take(&mut self.store.notes) {
+            self.log('W', note);
+        }
+        self.status();
+    }
+
+    pub fn command(&mut self, command: EngineCommand) {
+        let name = command_name(&command);
+        let result = match command {
+            EngineCommand::Lead { reason, forced } => self.lead(&reason, forced),
+            EngineCommand::Follow { discard, full } => self.follow(discard, full),
+            EngineCommand::GoAlone { reason } => self.go_alone_command(&reason),
+            EngineCommand::Outdate { reason } => self.outdate_command(&reason),
+            EngineCommand::Flush => {
+                self.flush_all();
+                Ok(())
+            }
+            EngineCommand::FailHeld => {
+                self.fail_held();
+                Ok(())
+            }
+            EngineCommand::Release => self.release_part(),
+            EngineCommand::Shutdown => self.shut_down(),
+        };
+        if let Err(reason) = result {
+            self.tell(EngineEvent::Refused { command: name.to_owned(), reason });
+        }
+        self.status();
+    }
+
+    // ---- primary -----------------------------------------------------------------------------
+
+    fn lead(&mut self, reason: &str, forced: bool) -> Result<(), String> {
+        if self.is_leading() {
+            self.tell(EngineEvent::Leading);
+            return Ok(());
+        }
+        let copy = self.store.memory.copy;
+        if copy != CopyState::Current && !forced {
+            return Err(format!(
+                "the copy of module {} on {} is {}; start the other node, or force with \
+                 `lockstep prim -m {0}`",
+                self.config.module,
+                self.config.node,
+                word(copy)
+            ));
+        }
+        let recent = match self.mode {
+            EngineMode::Idle => None,
+            _ => self.follower.recent.take(),
+        };
+        self.link.close(self.now, "this node leads now");
+        self.cover_all()?;
+        self.take_over_memory(recent, forced).map_err(|error| error.to_string())?;
+        crate::engine::failpoint("after-lead-durable");
+        self.mount_all()?;
+        self.leader.peer = self.config.peers.first().map(|peer| peer.node.clone());
+        self.leader.session_number += 1;
+        self.leader.epoch_reason = Some(reason.to_owned());
+        self.leader.acked = self.seq;
+        self.leader.next_dial = None;
+        // A first start: without an epoch a position would mean nothing to the other node.
+        if self.store.lineage().epochs.is_empty() && !self.open_epoch_if_due() {
+            return Err("the first epoch could not be recorded".to_owned());
+        }
+        self.mode = EngineMode::LeadingAlone;
+        self.tell(EngineEvent::Leading);
+        Ok(())
+    }
+
+    /// Rule A4 for a secondary that takes over: what the old primary's disk may lack is durable
+    /// before the first change, and that this node is the only member.
+    fn take_over_memory(
+        &mut self,
+        recent: Option<Recent>,
+        forced: bool,
+    ) -> Result<(), crate::history::FileError> {
+        let exact = self.mode != EngineMode::Idle || self.store.memory.exact;
+        if !exact && !self.store.lineage().epochs.is_empty() {
+            self.seq = (self.seq / NUMBERS_LEFT_FREE + 1) * NUMBERS_LEFT_FREE;
+        }
+        let memory = &self.store.memory;
+        let unknown = memory.copy != CopyState::Current;
+        let sole = memory.sole && !unknown;
+        let peer = memory.in_sync_with.clone();
+        if sole {
+            self.leader.dirty = self.store.loaded.take().unwrap_or_default();
+            return self.store.remember(|memory| memory.exact = false);
+        }
+        if let (Some(recent), Some(peer), false) = (&recent, peer, unknown) {
+            let set = recent.initial_dirty_set();
+            self.leader.dirty = self.store.go_alone(&peer, recent, set, self.seq)?;
+            return Ok(());
+        }
+        // Nothing is known of what the peer may lack: it will be compared by digests.
+        let _ = forced;
+        let position = self.store.position(self.seq);
+        self.store.drop_dirty_file()?;
+        self.store.remember(|memory| {
+            memory.copy = CopyState::Current;
+            memory.sole = true;
+            memory.in_sync_with = None;
+            memory.position = position;
+            memory.exact = false;
+            memory.lost_volatile = false;
+            memory.dirty_base = None;
+        })
+    }
+
+    fn mount_all(&mut self) -> Result<(), String> {
+        let dirs: Vec<PathBuf> = self.config.dirs.iter().map(|dir| dir.path.clone()).collect();
+        self.captures.clear();
+        for (index, dir) in dirs.iter().enumerate() {
+            let mounted = mount::cover_fuse(dir).map_err(|errno| {
+                format!("cannot mount over {}: {errno}; is /dev/fuse there?", dir.display())
+            });
+            let watched = mounted.and_then(|fd| {
+                let device = Device::new(fd);
+                self.captures.push(Capture { device, ring: false, ready: false, gone: false });
+                self.watch_capture(index).map_err(|error| error.to_string())
+            });
+            if let Err(reason) = watched {
+                self.unmount_all(true);
+                return Err(reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the FUSE mounts away; with files open only if `lazily`.
+    fn unmount_all(&mut self, lazily: bool) {
+        for (index, dir) in self.config.dirs.clone().iter().enumerate() {
+            if index < self.captures.len() {
+                self.unwatch_capture(index);
+                let _ = mount::uncover(&dir.path, lazily);
+            }
+        }
+        self.captures.clear();
+    }
+
+    fn go_alone_command(&mut self, reason: &str) -> Result<(), String> {
+        if !self.is_leading() {
+            return Err("this engine does not lead".to_owned());
+        }
+        self.go_alone(reason)?;
+        self.tell(EngineEvent::Alone { generation: self.store.lineage().generation() });
+        Ok(())
+    }
+
+    // ---- secondary ---------------------------------------------------------------------------
+
+    fn follow(&mut self, discard: bool, full: bool) -> Result<(), String> {
+        if self.is_leading() {
+            return Err("this engine leads; release it first".to_owned());
+        }
+        self.follower.discard = discard;
+        self.follower.full = full;
+        if self.mode == EngineMode::Idle {
+            self.cover_all()?;
+            self.mode = EngineMode::FollowingDetached;
+        }
+        self.tell(EngineEvent::Following);
+        Ok(())
+    }
+
+    /// A read-only cover over every directory, unless it is there already (rule A7).
+    fn cover_all(&mut self) -> Result<(), String> {
+        for dir in self.config.dirs.clone() {
+            let path = &dir.path;
+            if mount::covers(path).is_ok_and(|covers| !covers.is_empty()) {
+                continue;
+            }
+            self.check_free(path)?;
+            mount::cover_read_only(path)
+                .map_err(|errno| format!("cannot cover {}: {errno}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Nobody may hold anything below: it would write past the mirror.
+    fn check_free(&self, dir: &Path) -> Result<(), String> {
+        let nested = mount::nested(dir).map_err(|error| error.to_string())?;
+        if let Some(point) = nested.first() {
+            return Err(format!(
+                "{point} is mounted below the replicated directory {}; what lies there would not \
+                 be mirrored: unmount it, or replicate it as a directory of its own",
+                dir.display()
+            ));
+        }
+        let own = [std::process::id()];
+        let users = busy::users_of(dir, &own).map_err(|error| error.to_string())?;
+        let Some(first) = users.first() else { return Ok(()) };
+        Err(format!(
+            "{} is in use: process {} ({}) holds {}{}; end it and start the module again",
+            dir.display(),
+            first.pid,
+            first.comm,
+            first.path.display(),
+            match users.len() - 1 {
+                0 => String::new(),
+                more => format!(", and {more} more"),
+            }
+        ))
+    }
+
+    fn outdate_command(&mut self, reason: &str) -> Result<(), String> {
+        if self.is_leading() {
+            return Err("a primary is not outdated by anybody".to_owned());
+        }
+        self.outdate()?;
+        crate::engine::failpoint("after-outdate");
+        if matches!(self.mode, EngineMode::FollowingReady | EngineMode::FollowingReturn) {
+            self.mode = EngineMode::FollowingDetached;
+            self.follower.open = false;
+        }
+        self.send(&crate::wire::Frame::Leave { outdated: true, reason: reason.to_owned() });
+        self.link.flush(self.now);
+        self.link.close(self.now, reason);
+        self.tell(EngineEvent::Outdated);
+        Ok(())
+    }
+
+    // ---- both --------------------------------------------------------------------------------
+
+    fn flush_all(&mut self) {
+        self.leader.flush_parts = (!self.has_session(), false);
+        if self.is_leading() && self.has_session() {
+            self.flush_times_now();
+            self.leader.flush_seq = self.send_barrier(Op::SyncAll);
+        }
+        self.sync_everything(SyncTag::Flush);
+    }
+
+    pub fn flushed_here(&mut self) {
+        self.leader.flush_parts.1 = true;
+        self.flush_done();
+    }
+
+    pub fn flushed_there(&mut self, seq: u64) -> bool {
+        let wanted = seq == self.leader.flush_seq && seq != 0;
+        if wanted {
+            self.leader.flush_seq = 0;
+            self.leader.flush_parts.0 = true;
+            self.flush_done();
+        }
+        wanted
+    }
+
+    pub fn flush_done(&mut self) {
+        if self.leader.flush_parts == (true, true) {
+            self.leader.flush_parts = (false, false);
+            self.tell(EngineEvent::Flushed);
+        }
+    }
+
+    /// Rule A11: everything under the old right to write is durable before it is given up. The
+    /// read-only cover stays until the engine ends, so that the directory is never bare while the
+    /// module runs here.
+    fn release_part(&mut self) -> Result<(), String> {
+        match self.mode {
+            EngineMode::Idle => {}
+            EngineMode::LeadingAlone | EngineMode::LeadingMirror | EngineMode::Holding => {
+                self.release_lead()?;
+            }
+            EngineMode::FollowingDetached
+            | EngineMode::FollowingReturn
+            | EngineMode::FollowingReady => self.release_follow()?,
+        }
+        self.mode = EngineMode::Idle;
+        self.tell(EngineEvent::Released);
+        Ok(())
+    }
+
+    fn release_lead(&mut self) -> Result<(), String> {
+        let own = [std::process::id()];
+        for dir in self.config.dirs.clone() {
+            let users = busy::users_of(&dir.path, &own).unwrap_or_default();
+            if let Some(user) = users.first() {
+                return Err(format!(
+                    "process {} ({}) still holds {}; end it, then stop again",
+                    user.pid,
+                    user.comm,
+                    user.path.display()
+                ));
+            }
+        }
+        self.flush_times_now();
+        self.link.flush(self.now);
+        self.drain_order();
+        self.fail_held();
+        self.unmount_all(true);
+        self.sync_now().map_err(|errno| format!("the disk did not take everything: {errno}"))?;
+        let position = self.store.position(self.seq);
+        if let Some(file) = &mut self.store.dirty_file {
+            file.checkpoint(&mut self.leader.dirty).map_err(|error| error.to_string())?;
+        }
+        self.store
+            .remember(|memory| {
+                memory.position = position;
+                memory.exact = true;
+            })
+            .map_err(|error| error.to_string())?;
+        crate::engine::failpoint("after-release-durable");
+        self.store.loaded = Some(std::mem::take(&mut self.leader.dirty));
+        let text = "the primary gave its part back";
+        self.send(&crate::wire::Frame::Leave { outdated: false, reason: text.to_owned() });
+        self.link.flush(self.now);
+        self.link.close(self.now, text);
+        let session_number = self.leader.session_number;
+        self.leader = Default::default();
+        self.leader.session_number = session_number;
+        self.objects.clear();
+        Ok(())
+    }
+
+    /// Waits, with a limit, for what the peer has not acknowledged yet.
+    fn drain_order(&mut self) {
+        let deadline = std::time::Instant::now() + Duration::from_millis(1500);
+        while self.has_session() && !self.leader.order.is_empty() {
+            self.now = std::time::Instant::now();
+            if self.now >= deadline {
+                break;
+            }
+            let mut poll = libc::pollfd { fd: self.link.raw(), events: libc::POLLIN, revents: 0 };
+            // SAFETY: one valid pollfd; a short wait bounds the loop.
+            unsafe {
+                libc::poll(&mut poll, 1, 5);
+            }
+            while self.link.receive(self.now) {}
+            self.link.tick(self.now);
+            while let Some(event) = self.link.next_event() {
+                match event {
+                    crate::link::LinkEvent::Frame { frame, .. } => self.leader_frame(frame),
+                    crate::link::LinkEvent::Lost { reason } => self.leader_lost(&reason),
+                    crate::link::LinkEvent::Connected { .. } => {}
+                }
+            }
+            self.link.flush(self.now);
+        }
+    }
+
+    fn release_follow(&mut self) -> Result<(), String> {
+        self.link.close(self.now, "the secondary stops");
+        self.follower.open = false;
+        self.sync_now().map_err(|errno| format!("the disk did not take everything: {errno}"))?;
+        let position = self.store.position(self.seq);
+        let known = self.store.memory.in_sync_with.is_some()
+            || self.store.memory.copy == CopyState::Outdated;
+        self.store
+            .remember(|memory| {
+                memory.position = position;
+                memory.exact = known;
+            })
+            .map_err(|error| error.to_string())?;
+        self.objects.clear();
+        self.follower = Default::default();
+        Ok(())
+    }
+
+    fn sync_now(&self) -> Result<(), crate::disk::Errno> {
+        use std::os::fd::AsRawFd;
+        let mut roots = self.objects.roots().iter();
+        roots.try_for_each(|root| crate::disk::sys::sync_fs(root.fd.as_raw_fd()))
+    }
+
+    fn shut_down(&mut self) -> Result<(), String> {
+        if self.mode != EngineMode::Idle {
+            self.release_part()?;
+        }
+        for dir in self.config.dirs.clone() {
+            mount::uncover_all(&dir.path)
+                .map_err(|errno| format!("cannot uncover {}: {errno}", dir.path.display()))?;
+        }
+        self.exit = true;
+        Ok(())
+    }
+
+    // ---- status ------------------------------------------------------------------------------
+
+    pub fn report_if_due(&mut self) {
+        let due = self.next_status.is_none_or(|at| at <= self.now);
+        if due {
+            self.status();
+        }
+    }
+
+    pub fn status(&mut self) {
+        self.next_status = Some(self.now + Duration::from_secs(1));
+        if !self.control.is_connected() {
+            return;
+        }
+        let (latency_p50_us, latency_p99_us) = self.stats.latency(self.now);
+        let leading = self.is_leading();
+        let mut side = self.side();
+        trim(&mut side.lineage);
+        let status = EngineStatus {
+            mode: self.mode,
+            side,
+            peer: if leading { self.leader.peer.clone() } else { self.follower.leader.clone() },
+            link_up: match leading {
+                true => self.has_session(),
+                false => self.link.is_connected() && self.follower.open,
+            },
+            applied: Seq(if leading { self.leader.acked.max(self.seq_here()) } else { self.seq }),
+            acknowledged: Seq(self.leader.acked),
+            durable: Seq(self.leader.durable),
+            operations: self.stats.operations,
+            bytes: self.stats.bytes,
+            latency_p50_us,
+            latency_p99_us,
+            held: if self.mode == EngineMode::Holding { self.held_count() } else { 0 },
+            progress: self.progress(),
+            features: self.features(),
+        };
+        self.tell(EngineEvent::Status(Box::new(status)));
+    }
+
+    fn seq_here(&self) -> u64 {
+        self.leader.order.front().map_or(self.seq, |flight| flight.seq - 1)
+    }
+
+    fn features(&mut self) -> Vec<String> {
+        let mut list = Vec::new();
+        list.push(match self.reactor.ring() {
+            Some(_) => "io_uring",
+            None => "poll",
+        });
+        if self.is_leading() {
+            let ring = self.captures.iter().all(|capture| capture.ring);
+            list.push(if ring { "fuse-io_uring" } else { "fuse-classic" });
+        }
+        list.into_iter().map(str::to_owned).collect()
+    }
+}
+
+/// People need the newest epochs of a long history.
+fn trim(lineage: &mut Lineage) {
+    const SHOWN: usize = 64;
+    let extra = lineage.epochs.len().saturating_sub(SHOWN);
+    lineage.epochs.drain(..extra);
+}
+
+fn word(copy: CopyState) -> &'static str {
+    match copy {
+        CopyState::Unknown => "unknown (it was never mirrored)",
+        CopyState::Current => "current",
+        CopyState::Outdated => "outdated (the peer went on without it)",
+        CopyState::Incomplete => "incomplete (stopped during reintegration)",
+    }
+}
+
+fn command_name(command: &EngineCommand) -> &'static str {
+    match command {
+        EngineCommand::Lead { .. } => "lead",
+        EngineCommand::Follow { .. } => "follow",
+        EngineCommand::GoAlone { .. } => "go_alone",
+        EngineCommand::Outdate { .. } => "outdate",
+        EngineCommand::Flush => "flush",
+        EngineCommand::FailHeld => "fail_held",
+        EngineCommand::Release => "release",
+        EngineCommand::Shutdown => "shutdown",
+    }
+}

@@ -1,0 +1,190 @@
+//! What the engine durably remembers, and the order in which it does: every step here returns
+//! when its bytes are on disk (rules A2 … A4; the order is that of `history::files`).
+use crate::history::{
+    DirtyFile, DirtyRecord, DirtySet, FileError, LineageFile, Memory, MemoryFile, Recent,
+    Remembered,
+};
+use crate::model::{
+    BootId, CopyState, EngineConfig, EpochId, EpochKind, EpochRecord, Lineage, NodeName, Position,
+    Seq, Side,
+};
+use std::path::PathBuf;
+
+pub struct Store {
+    dir: PathBuf,
+    memory_file: MemoryFile,
+    pub memory: Memory,
+    lineage: LineageFile,
+    pub dirty_file: Option<DirtyFile>,
+    /// Marks read back at start, until the engine leads.
+    pub loaded: Option<DirtySet>,
+    pub notes: Vec<String>,
+    boot: BootId,
+}
+
+impl Store {
+    pub fn open(config: &EngineConfig, cluster: &str, boot: BootId) -> Result<Store, FileError> {
+        let dir = config.state_dir.clone();
+        std::fs::create_dir_all(&dir).map_err(|source| FileError::Io {
+            action: "create the folder",
+            path: dir.clone(),
+            source,
+        })?;
+        let remembered = Remembered::load(&dir, boot)?;
+        let ours = remembered
+            .memory
+            .filter(|memory| memory.cluster == cluster && memory.node == config.node);
+        let memory = ours.unwrap_or_else(|| Memory {
+            module: config.module.clone(),
+            cluster: cluster.to_owned(),
+            node: config.node.clone(),
+            boot,
+            copy: CopyState::Unknown,
+            sole: false,
+            in_sync_with: None,
+            position: Position { epoch: None, seq: Seq(0) },
+            exact: false,
+            lost_volatile: false,
+            dirty_base: None,
+        });
+        let (loaded, dirty_file) = match remembered.dirty {
+            Some(loaded) => (Some(loaded.set), Some(loaded.file)),
+            None => (None, None),
+        };
+        Ok(Store {
+            memory_file: MemoryFile::new(&dir),
+            dir,
+            memory,
+            lineage: remembered.lineage,
+            dirty_file,
+            loaded,
+            notes: remembered.notes,
+            boot,
+        })
+    }
+
+    pub fn lineage(&self) -> &Lineage {
+        self.lineage.lineage()
+    }
+
+    /// An operation's place in the history: the newest epoch that had begun by then.
+    pub fn position(&self, seq: u64) -> Position {
+        let begun = |epoch: &&EpochRecord| epoch.first_seq.0 <= seq + 1;
+        let epoch = self.lineage().epochs.iter().rev().find(begun).map(|epoch| epoch.id);
+        Position { epoch, seq: Seq(seq) }
+    }
+
+    /// Changes the memory and makes it durable.
+    pub fn remember(&mut self, change: impl FnOnce(&mut Memory)) -> Result<(), FileError> {
+        let mut memory = self.memory.clone();
+        change(&mut memory);
+        memory.boot = self.boot;
+        self.memory_file.store(&memory)?;
+        self.memory = memory;
+        Ok(())
+    }
+
+    /// Rule A4: what the peer may lack is durable, then that this node is the only member.
+    pub fn go_alone(
+        &mut self,
+        peer: &NodeName,
+        recent: &Recent,
+        mut set: DirtySet,
+        seq: u64,
+    ) -> Result<DirtySet, FileError> {
+        let base = recent.base();
+        set.unrecorded();
+        let file = DirtyFile::create(&self.dir, base, peer, &mut set)?;
+        let position = self.position(seq);
+        self.remember(|memory| {
+            memory.copy = CopyState::Current;
+            memory.sole = true;
+            memory.in_sync_with = None;
+            memory.position = position;
+            memory.exact = false;
+            memory.lost_volatile = false;
+            memory.dirty_base = Some(base);
+        })?;
+        self.dirty_file = Some(file);
+        Ok(set)
+    }
+
+    /// A new epoch for the right to write, before the first change under it.
+    pub fn open_epoch(&mut self, first: u64, kind: EpochKind, why: &str) -> Result<(), FileError> {
+        let wall_ms = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| since.as_millis() as i64);
+        let record = EpochRecord {
+            id: EpochId::random(),
+            number: self.lineage().generation() + 1,
+            parent: self.lineage().last().map(|epoch| epoch.id),
+            first_seq: Seq(first),
+            node: self.memory.node.clone(),
+            kind,
+            reason: why.to_owned(),
+            wall_ms,
+        };
+        self.lineage.append(record)
+    }
+
+    /// Follower at the end of a return: the leader's history first, then that the copy is current.
+    pub fn adopt(&mut self, leader: &Side, seq: u64) -> Result<(), FileError> {
+        if self.lineage.adopt(&leader.lineage).is_err() {
+            // A person gave up what only this node had, or its history was lost.
+            self.lineage.replace(&leader.lineage)?;
+        }
+        let position = self.position(seq);
+        let leader = leader.node.clone();
+        self.remember(|memory| {
+            memory.copy = CopyState::Current;
+            memory.sole = false;
+            memory.in_sync_with = Some(leader);
+            memory.position = position;
+            memory.exact = false;
+            memory.lost_volatile = false;
+            memory.dirty_base = None;
+        })?;
+        self.drop_dirty_file()
+    }
+
+    /// Leader at the end of a return: from here on the peer must be asked before going on alone.
+    pub fn admit(&mut self, peer: &NodeName, seq: u64) -> Result<(), FileError> {
+        let position = self.position(seq);
+        self.remember(|memory| {
+            memory.sole = false;
+            memory.in_sync_with = Some(peer.clone());
+            memory.position = position;
+            memory.dirty_base = None;
+        })
+    }
+
+    pub fn drop_dirty_file(&mut self) -> Result<(), FileError> {
+        self.dirty_file = None;
+        DirtyFile::remove(&self.dir)
+    }
+
+    pub fn append_dirty(&mut self, records: &[DirtyRecord]) -> Result<(), FileError> {
+        match &mut self.dirty_file {
+            Some(file) => file.append(records),
+            None => Ok(()),
+        }
+    }
+
+    /// What the peer and the daemon are told.
+    pub fn side(&self, seq: u64, exact: bool, counts: (u64, u64)) -> Side {
+        Side {
+            node: self.memory.node.clone(),
+            boot: self.boot,
+            lineage: self.lineage().clone(),
+            position: self.position(seq),
+            exact,
+            copy: self.memory.copy,
+            lost_volatile: self.memory.lost_volatile,
+            sole: self.memory.sole,
+            dirty_base: self.memory.dirty_base.filter(|_| self.dirty_file.is_some()),
+            dirty_objects: counts.0,
+            dirty_bytes: counts.1,
+            window: None,
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Two engines of one module on this machine, driven as a daemon would: each in a mount namespace
+//! of its own, so that both see the same path with different directories beneath.
+#![allow(dead_code, clippy::unwrap_used)]
+use lockstep::model::{
+    EngineCommand, EngineConfig, EngineEvent, EngineStatus, Level, ModuleName, NodeName,
+    PeerAddress, ReplicatedDir,
+};
+use lockstep::trust;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Longest wait for anything in a test.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+pub struct Node {
+    pub name: &'static str,
+    pub base: PathBuf,
+    /// The node's own copy, reached without any cover.
+    pub backing: PathBuf,
+    config: PathBuf,
+    socket: PathBuf,
+    child: Option<Child>,
+    stream: Option<UnixStream>,
+    events: Option<Receiver<EngineEvent>>,
+    pub status: Arc<Mutex<Option<EngineStatus>>>,
+    mount: PathBuf,
+}
+
+pub struct Pair {
+    pub n1: Node,
+    pub n2: Node,
+    /// Where both nodes see the replicated directory.
+    pub dir: PathBuf,
+    _temp: tempfile::TempDir,
+}
+
+pub fn binary() -> PathBuf {
+    match std::env::var_os("LOCKSTEP_BIN") {
+        Some(path) => path.into(),
+        None => option_env!("CARGO_BIN_EXE_lockstep").unwrap_or("target/release/lockstep").into(),
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Pair {
+    pub fn new(level: Level) -> Pair {
+        let temp = tempfile::Builder::new().prefix("lockstep-pair").tempdir().unwrap();
+        let dir = temp.path().join("mirrored");
+        std::fs::create_dir(&dir).unwrap();
+        let pki = [temp.path().join("pki1"), temp.path().join("pki2")];
+        make_pki(&pki);
+        let ports = [free_port(), free_port()];
+        let node = |index: usize, name: &'static str| {
+            let base = temp.path().join(name);
+            let backing = base.join("backing");
+            std::fs::create_dir_all(&backing).unwrap();
+            let other = 1 - index;
+            let config = EngineConfig {
+                module: ModuleName::new("m").unwrap(),
+                node: NodeName::new(name).unwrap(),
+                listen: ([127, 0, 0, 1], ports[index]).into(),
+                peers: vec![PeerAddress {
+                    node: NodeName::new(["n1", "n2"][other]).unwrap(),
+                    data: ([127, 0, 0, 1], ports[other]).into(),
+                }],
+                dirs: vec![ReplicatedDir { path: dir.clone() }],
+                level,
+                state_dir: base.join("state"),
+                control_socket: base.join("engine.sock"),
+                pki_dir: pki[index].clone(),
+                link_timeout_ms: Some(1000),
+                return_bytes_per_second: None,
+            };
+            let path = base.join("engine.json");
+            std::fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
+            Node {
+                name,
+                backing,
+                config: path,
+                socket: config.control_socket,
+                base,
+                child: None,
+                stream: None,
+                events: None,
+                status: Arc::default(),
+                mount: dir.clone(),
+            }
+        };
+        Pair { n1: node(0, "n1"), n2: node(1, "n2"), dir, _temp: temp }
+    }
+
+    /// Both started, n1 primary, n2 in sync.
+    pub fn mirrored(level: Level) -> Pair {
+        let mut pair = Pair::new(level);
+        pair.n1.start();
+        pair.n2.start();
+        pair.n1.lead(true);
+        pair.n2.follow(false);
+        pair.n2.wait(|event| matches!(event, EngineEvent::Ready));
+        pair.n1.wait(|event| matches!(event, EngineEvent::PeerReady { .. }));
+        pair
+    }
+
+    /// Both copies as an independent program sees them, once they are equal; fails after a limit.
+    pub fn assert_equal(&self) {
+        let end = Instant::now() + LIMIT;
+        loop {
+            let (a, b) = (tree(&self.n1.backing), tree(&self.n2.backing));
+            if a == b {
+                return;
+            }
+            if Instant::now() > end {
+                let differ: Vec<_> = a
+                    .lines()
+                    .filter(|line| !b.lines().any(|other| other == *line))
+                    .chain(b.lines().filter(|line| !a.lines().any(|other| other == *line)))
+                    .take(20)
+                    .collect();
+                panic!("the copies differ:\n{}", differ.join("\n"));
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Names, kinds, modes, owners, sizes, modification times, contents, attributes, by find,
+/// sha256sum and getfattr.
+pub fn tree(root: &Path) -> String {
+    let script = "cd \"$1\" && find . -printf '%P|%y|%m|%U|%G|%n|%l|%T@|%D\\n' | \
+        sed 's/|[^|]*$//' | LC_ALL=C sort; \
+        find . -type f -printf '%P|%s\\n' | LC_ALL=C sort; \
+        find . -type f -print0 | LC_ALL=C sort -z | xargs -0 -r sha256sum; \
+        getfattr -R -h -d -m - -e hex . 2>/dev/null | LC_ALL=C sort";
+    let output = Command::new("sh").args(["-c", script, "sh"]).arg(root).output().expect("sh runs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn make_pki(dirs: &[PathBuf; 2]) {
+    let names = ["n1", "n2"].map(|name| NodeName::new(name).unwrap());
+    let first = trust::init(&dirs[0], &names[0], false).unwrap();
+    let authority = trust::Authority::load(&first).unwrap();
+    let request = trust::SigningRequest::new(&names[1]).unwrap();
+    let certificate = authority.sign(request.der(), &names[1]).unwrap();
+    trust::install(&dirs[1], &request, &certificate, authority.certificate_pem(), false).unwrap();
+}
+
+impl Node {
+    pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    pub fn start_with(&mut self, env: &[(&str, &str)]) {
+        let script = "mount --bind \"$1\" \"$2\" && exec \"$3\" engine m --config \"$4\"";
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.base.join("engine.log"))
+            .unwrap();
+        let child = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"])
+            .args(["--mount-proc", "sh", "-c", script, "sh"])
+            .args([&self.backing, &self.mount, &binary(), &self.config])
+            .envs(env.iter().copied())
+            .env("RUST_BACKTRACE", "1")
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        self.connect();
+    }
+
+    fn connect(&mut self) {
+        let end = Instant::now() + LIMIT;
+        let stream = loop {
+            match UnixStream::connect(&self.socket) {
+                Ok(stream) => break stream,
+                Err(_) => {
+                    let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+                    assert!(ended.is_none(), "engine {} ended: {}", self.name, self.log());
+                    assert!(Instant::now() < end, "engine {} does not listen", self.name);
+                    std::thread::yield_now();
+                }
+            }
+        };
+        let (send, receive) = channel();
+        let (reader, status) = (stream.try_clone().unwrap(), self.status.clone());
+        std::thread::spawn(move || {
+            for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                let event: EngineEvent = serde_json::from_str(&line).unwrap();
+                if let EngineEvent::Status(new) = event {
+                    *status.lock().unwrap() = Some(*new);
+                } else if send.send(event).is_err() {
+                    return;
+                }
+            }
+        });
+        self.stream = Some(stream);
+        self.events = Some(receive);
+        self.wait(|event| matches!(event, EngineEvent::Hello { .. }));
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.base.join("engine.log")).unwrap_or_default()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    pub fn command(&mut self, command: &EngineCommand) {
+        let mut line = serde_json::to_vec(command).unwrap();
+        line.push(b'\n');
+        self.stream.as_mut().unwrap().write_all(&line).unwrap();
+    }
+
+    pub fn wait(&mut self, wanted: impl Fn(&EngineEvent) -> bool) -> EngineEvent {
+        let end = Instant::now() + LIMIT;
+        let mut seen = Vec::new();
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.events.as_ref().unwrap().recv_timeout(left) {
+                Ok(event) if wanted(&event) => return event,
+                Ok(event) => seen.push(event),
+                Err(error) => panic!(
+                    "{}: what was awaited did not come ({error}); events: {seen:#?}; status \
+                     {:?}; log:\n{}",
+                    self.name,
+                    self.status.lock().unwrap(),
+                    self.log()
+                ),
+            }
+        }
+    }
+
+    pub fn lead(&mut self, forced: bool) {
+        self.command(&EngineCommand::Lead { reason: "test".into(), forced });
+        self.wait(|event| matches!(event, EngineEvent::Leading));
+    }
+
+    pub fn follow(&mut self, discard: bool) {
+        self.command(&EngineCommand::Follow { discard, full: false });
+        self.wait(|event| matches!(event, EngineEvent::Following));
+    }
+
+    pub fn go_alone(&mut self) {
+        self.command(&EngineCommand::GoAlone { reason: "test".into() });
+        self.wait(|event| matches!(event, EngineEvent::Alone { .. }));
+    }
+
+    pub fn release(&mut self) {
+        self.command(&EngineCommand::Release);
+        self.wait(|event| matches!(event, EngineEvent::Released));
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Runs a shell command as this node sees the file system.
+    pub fn shell(&self, script: &str) -> Output {
+        Command::new("nsenter")
+            .args(["-t", &self.pid().to_string(), "-m", "--", "sh", "-c", script])
+            .output()
+            .unwrap()
+    }
+
+    /// As `shell`, which must succeed; the output.
+    pub fn run(&self, script: &str) -> String {
+        let output = self.shell(script);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {script}\n{text}{errors}\n{}", self.name, self.log());
+        text
+    }
+
+    pub fn spawn(&self, script: &str) -> Child {
+        Command::new("nsenter")
+            .args(["-t", &self.pid().to_string(), "-m", "--", "sh", "-c", script])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
