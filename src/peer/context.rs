@@ -2,6 +2,7 @@
 use super::dial::Target;
 use super::inbox::Inbox;
 use super::message::{Heartbeat, Hello, RequestId};
+use super::neighbour::Neighbours;
 use super::transport::Transport;
 use super::{LanStatus, PeerError, PeerEvent};
 use crate::config::cluster::ClusterConfig;
@@ -27,6 +28,7 @@ pub(super) struct Context {
     pub(super) pki: Pki,
     pub(super) paths: Paths,
     pub(super) transport: Transport,
+    pub(super) neighbours: Neighbours,
     pub(super) reports: mpsc::Sender<Report>,
     pub(super) pulse: watch::Sender<Duration>,
     /// Configuration in use and its digest; the hub advances both.

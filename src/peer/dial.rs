@@ -65,6 +65,9 @@ async fn first_link(context: &Context, target: &Target) -> Result<(Connection, H
     loop {
         tokio::select! {
             _ = ticks.tick() => {
+                if !attempts.is_empty() {
+                    context.neighbours.forget_unanswered(target.address.ip()).await;
+                }
                 attempts.push(connect(context, target, context.transport.link.clone()));
             }
             Some(attempt) = attempts.next() => match attempt {

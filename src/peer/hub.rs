@@ -6,6 +6,7 @@
 use super::context::{Context, Link, Report, Route};
 use super::dial::{self, Target};
 use super::message::Heartbeat;
+use super::neighbour::Neighbours;
 use super::transport::{Transport, close};
 use super::{
     LanStatus, PULSE_MAX, PULSE_MIN, PeerError, PeerEvent, PeerSetup, PeersHandle, accept, cluster,
@@ -62,6 +63,7 @@ pub(super) async fn start(
     let context = Arc::new(Context {
         incarnation: rand::random(),
         transport: Transport::new(&setup.pki)?,
+        neighbours: Neighbours::open(),
         node: setup.node,
         boot: setup.boot,
         version: setup.version,

@@ -25,6 +25,7 @@ mod hub;
 mod inbox;
 mod join;
 mod message;
+mod neighbour;
 mod refusal;
 mod session;
 mod stream;

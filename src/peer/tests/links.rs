@@ -127,6 +127,38 @@ async fn a_cut_of_any_length_heals_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_loses_every_third_packet_still_serves() {
+    let cluster = Cluster::new();
+    let (proxy, mut n1, mut n2) = behind_a_proxy(&cluster).await;
+    let target = node("n2");
+    tokio::spawn(async move {
+        while let Some(event) = n2.events.recv().await {
+            if let PeerEvent::Message { reply, .. } = event {
+                reply.send(PeerReply::Done);
+            }
+        }
+    });
+    // Also when the link has to be made over such a line.
+    for dialled_anew in [false, true] {
+        if dialled_anew {
+            proxy.cut();
+            n1.disconnected("n2", "a").await;
+        }
+        proxy.lose_every(3);
+        proxy.heal();
+        if dialled_anew {
+            n1.connected("n2", "a").await;
+        }
+        for _ in 0..10 {
+            let reply = n1.handle.send(&target, swap()).await;
+            assert_eq!(reply.unwrap(), PeerReply::Done);
+            n1.heard("n2", "a").await;
+        }
+    }
+    assert!(proxy.dropped() > 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_takes_the_other_lan_and_is_carried_out_once() {
     let cluster = Cluster::new();
     let (proxy, n1, mut n2) = behind_a_proxy(&cluster).await;

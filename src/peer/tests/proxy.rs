@@ -16,6 +16,20 @@ struct State {
     there_cut: AtomicBool,
     back_cut: AtomicBool,
     dropped: AtomicU64,
+    /// Every so many packets one is lost; 0: none.
+    lose_every: AtomicU64,
+    passed: AtomicU64,
+}
+
+impl State {
+    /// Whether a packet in a direction with this switch is lost.
+    fn loses(&self, cut: &AtomicBool) -> bool {
+        let passed = self.passed.fetch_add(1, Ordering::Relaxed) + 1;
+        let every = self.lose_every.load(Ordering::Relaxed);
+        let lost = cut.load(Ordering::Relaxed) || (every > 0 && passed % every == 0);
+        self.dropped.fetch_add(u64::from(lost), Ordering::Relaxed);
+        lost
+    }
 }
 
 impl Proxy {
@@ -37,6 +51,10 @@ impl Proxy {
         self.state.back_cut.store(true, Ordering::Relaxed);
     }
 
+    pub(super) fn lose_every(&self, packets: u64) {
+        self.state.lose_every.store(packets, Ordering::Relaxed);
+    }
+
     pub(super) fn heal(&self) {
         self.state.there_cut.store(false, Ordering::Relaxed);
         self.state.back_cut.store(false, Ordering::Relaxed);
@@ -53,8 +71,7 @@ async fn run(state: Arc<State>, front: Arc<UdpSocket>, back: IpAddr, server: Soc
     let mut buffer = vec![0; 65_536];
     loop {
         let Ok((length, from)) = front.recv_from(&mut buffer).await else { continue };
-        if state.there_cut.load(Ordering::Relaxed) {
-            state.dropped.fetch_add(1, Ordering::Relaxed);
+        if state.loses(&state.there_cut) {
             continue;
         }
         let to_way = match ways.get(&from) {
@@ -86,9 +103,7 @@ async fn way(
             received = socket.recv(&mut buffer) => {
                 // A dead server answers by ICMP: nothing to pass on.
                 let Ok(length) = received else { continue };
-                if state.back_cut.load(Ordering::Relaxed) {
-                    state.dropped.fetch_add(1, Ordering::Relaxed);
-                } else {
+                if !state.loses(&state.back_cut) {
                     let _ = front.send_to(&buffer[..length], client).await;
                 }
             }
