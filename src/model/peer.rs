@@ -68,6 +68,18 @@ pub enum PeerMessage {
     },
 }
 
+impl PeerMessage {
+    pub fn module(&self) -> &ModuleName {
+        match self {
+            PeerMessage::Report(report) => &report.module,
+            PeerMessage::Leave { module, .. }
+            | PeerMessage::Outdate { module, .. }
+            | PeerMessage::TakeOver { module, .. }
+            | PeerMessage::Swap { module } => module,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "reply")]
 pub enum PeerReply {

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// A lan that has not answered for so long gets company: the same request over the next one.
-const NEXT_LAN_AFTER: Duration = Duration::from_millis(400);
+const NEXT_LAN_AFTER: Duration = Duration::from_millis(200);
 /// A node without a link is given up after so long; links are dialled three times in it.
 const NO_LINK_LIMIT: Duration = Duration::from_millis(1200);
 /// Archives larger than this travel on a connection of their own, bytes.
@@ -325,19 +325,31 @@ async fn attempt(
     answer
 }
 
+/// A request that nobody waits for any more is taken back, as far as it has not arrived yet: it must
+/// not come out of a slow lan later, after newer ones.
+struct Withdrawn(quinn::SendStream);
+
+impl Drop for Withdrawn {
+    fn drop(&mut self) {
+        // An error says that all of it has arrived.
+        let _ = self.0.reset(close::DONE);
+    }
+}
+
 async fn exchange(
     connection: &quinn::Connection,
     request: &Request,
     payload: Option<&[u8]>,
 ) -> Attempt {
     let exchange = async {
-        let (mut send, mut recv) = connection.open_bi().await?;
-        stream::write(&mut send, Kind::Request, request).await?;
+        let (send, mut recv) = connection.open_bi().await?;
+        let mut send = Withdrawn(send);
+        stream::write(&mut send.0, Kind::Request, request).await?;
         if let Some(payload) = payload {
-            stream::write_payload(&mut send, payload).await?;
+            stream::write_payload(&mut send.0, payload).await?;
         }
         // An error says that the stream has ended already: the answer below tells more.
-        let _ = send.finish();
+        let _ = send.0.finish();
         stream::read(&mut recv, Kind::Answer).await
     };
     exchange.await.map_err(|error: stream::StreamError| error.to_string())

@@ -2,6 +2,7 @@
 //!
 //! Plain bookkeeping: the caller carries requests out and brings the answers.
 use super::message::{Answer, RequestId};
+use crate::model::ModuleName;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -21,6 +22,14 @@ pub(super) enum Arrival {
     Forgotten,
 }
 
+/// Whether a report says how things are now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Age {
+    Newest,
+    /// A newer message about the module was here before: it came by a slower way.
+    Overtaken,
+}
+
 #[derive(Default)]
 pub(super) struct Inbox {
     lives: HashMap<u64, Life>,
@@ -34,6 +43,8 @@ struct Life {
     answered: usize,
     /// Everything up to this number that is not in `requests` was answered and forgotten.
     forgotten: u64,
+    /// Number of the newest message about each module.
+    newest: HashMap<ModuleName, u64>,
 }
 
 impl Inbox {
@@ -53,6 +64,17 @@ impl Inbox {
         }
         life.requests.insert(id.number, watch::Sender::new(None));
         Arrival::Fresh
+    }
+
+    /// Notes a message about `module` that is about to be delivered.
+    pub(super) fn deliver(&mut self, id: RequestId, module: &ModuleName) -> Age {
+        let Some(life) = self.lives.get_mut(&id.incarnation) else { return Age::Newest };
+        let newest = life.newest.entry(module.clone()).or_default();
+        if id.number < *newest {
+            return Age::Overtaken;
+        }
+        *newest = id.number;
+        Age::Newest
     }
 
     pub(super) fn answered(&mut self, id: RequestId, answer: Arc<Answer>) {
@@ -94,6 +116,18 @@ mod tests {
         assert!(matches!(inbox.arrive(id(1)), Arrival::Repeated(_)));
         let restarted = RequestId { incarnation: 2, number: 1 };
         assert!(matches!(inbox.arrive(restarted), Arrival::Fresh));
+    }
+
+    #[test]
+    fn a_message_that_was_overtaken_is_known() {
+        let (mut inbox, web) = (Inbox::default(), ModuleName::new("web").unwrap());
+        for number in [5, 7, 6] {
+            inbox.arrive(id(number));
+        }
+        assert_eq!(inbox.deliver(id(5), &web), Age::Newest);
+        assert_eq!(inbox.deliver(id(7), &web), Age::Newest);
+        assert_eq!(inbox.deliver(id(6), &web), Age::Overtaken);
+        assert_eq!(inbox.deliver(id(6), &ModuleName::new("db").unwrap()), Age::Newest);
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! One connection to one node over one lan, from the first frame to its end.
 use super::context::{Context, Link, Report};
 use super::frame::{self, Kind};
-use super::inbox::Arrival;
-use super::message::{Answer, Heartbeat, Hello, Purpose, Request, RequestBody};
+use super::inbox::{Age, Arrival};
+use super::message::{Answer, Heartbeat, Hello, Purpose, Request, RequestBody, RequestId};
 use super::stream::{self, StreamError};
 use super::transport::close;
 use super::{PeerEvent, Reply, cluster};
-use crate::model::NodeName;
+use crate::model::{NodeName, PeerMessage, PeerReply};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -162,7 +162,7 @@ async fn answer_once(context: Arc<Context>, node: &NodeName, request: Request) -
             // On a task of its own: it goes on although this stream may end, and its answer is
             // there for the next attempt.
             let work = tokio::spawn(async move {
-                let answer = Arc::new(carry_out(&context, &node, request.body).await);
+                let answer = Arc::new(carry_out(&context, &node, id, request.body).await);
                 context.inbox().answered(id, answer.clone());
                 answer
             });
@@ -180,10 +180,20 @@ async fn answer_once(context: Arc<Context>, node: &NodeName, request: Request) -
     })
 }
 
-async fn carry_out(context: &Arc<Context>, node: &NodeName, body: RequestBody) -> Answer {
+async fn carry_out(
+    context: &Arc<Context>,
+    node: &NodeName,
+    id: RequestId,
+    body: RequestBody,
+) -> Answer {
     let nobody = |_| Answer::Failed { reason: "its daemon gave no answer".to_owned() };
     match body {
         RequestBody::Module { message } => {
+            let age = context.inbox().deliver(id, message.module());
+            // A report from before a good-bye must not bring the peer back to life.
+            if age == Age::Overtaken && matches!(message, PeerMessage::Report(_)) {
+                return Answer::Module { reply: PeerReply::Done };
+            }
             let (reply, answer) = oneshot::channel();
             let event = PeerEvent::Message { node: node.clone(), message, reply: Reply(reply) };
             context.tell(event).await;
