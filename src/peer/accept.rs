@@ -24,6 +24,11 @@ const REFUSAL_LIMIT: Duration = Duration::from_millis(500);
 pub(super) async fn serve(context: Arc<Context>, endpoint: Endpoint, local: SocketAddr) {
     let room = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     while let Some(incoming) = endpoint.accept().await {
+        // Under a flood of beginnings, whoever begins has to prove its address first.
+        if room.available_permits() < HANDSHAKES_MAX / 2 && incoming.may_retry() {
+            let _ = incoming.retry();
+            continue;
+        }
         let Ok(permit) = room.clone().acquire_owned().await else { return };
         let context = context.clone();
         tokio::spawn(async move {

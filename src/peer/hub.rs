@@ -13,6 +13,7 @@ use super::{
 };
 use crate::config::cluster::ClusterConfig;
 use crate::model::{BootId, NodeName};
+use crate::trust::Pki;
 use quinn::Endpoint;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -28,6 +29,8 @@ const QUEUE: usize = 1024;
 const HEARD_WAITING_MAX: usize = 256;
 /// How long a stopping daemon waits for its good-bye to leave.
 const GOODBYE_LIMIT: Duration = Duration::from_millis(300);
+/// Days before the end of the own certificate from which on every start warns.
+const LAST_DAYS: i64 = 365;
 /// Different refusals remembered, so that each is told once.
 const REFUSALS_MAX: usize = 256;
 
@@ -90,9 +93,22 @@ pub(super) async fn start(
         refusals: HashMap::new(),
         outbox: VecDeque::new(),
     };
+    warn_of_end(&context.pki);
     hub.follow(&setup.cluster)?;
     tokio::spawn(hub.run(stop_in, reports_in, events));
     Ok((PeersHandle::new(stop, context), events_out))
+}
+
+/// A certificate that ends unnoticed would part the nodes.
+fn warn_of_end(pki: &Pki) {
+    let days = pki.expires().duration_since(jiff::Timestamp::now()).as_hours() / 24;
+    if days < LAST_DAYS {
+        let ends = pki.expires().strftime("%Y-%m-%d").to_string();
+        tracing::warn!(
+            "the certificate of this node ends on {ends}: the other nodes refuse it from then on; \
+             join the cluster again with a new token and --replace"
+        );
+    }
 }
 
 impl Hub {

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// boot) does not keep a node out.
 const NOT_BEFORE_YEAR: i32 = 2000;
 /// A mirror that stops because nobody renewed a certificate would be our fault, and nothing renews
-/// one yet: the dates are long, and `lockstep cluster state` shows them.
+/// one yet: the dates are long, and the daemon's log warns in the last year.
 const NODE_YEARS: i32 = 10;
 const AUTHORITY_YEARS: i32 = 30;
 /// Largest signing request, bytes of DER.
