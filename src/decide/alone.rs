@@ -46,17 +46,21 @@ impl Alone {
             Heal::Stay { reason } => {
                 if !std::mem::replace(&mut self.stays, true) {
                     let text = format!("Split brain recovery: staying alone ({reason})");
-                    cx.log('E', "split.stay", text);
+                    cx.log('E', "splitbrain-staying", text);
                 }
             }
             Heal::Follow { reason } => {
                 let text = format!("Split brain recovery: exiting alone ({reason})");
-                cx.log('E', "split.exit", text);
+                cx.log('E', "splitbrain-exiting", text);
                 cx.because(reason.clone());
                 cx.begin(table::hand_over(false, cx.policy.module.clone(), &reason));
             }
             Heal::Block { text } => {
-                cx.log('C', "split.exit", format!("Split brain recovery: exiting alone. {text}"));
+                cx.log(
+                    'C',
+                    "splitbrain-exiting",
+                    format!("Split brain recovery: exiting alone. {text}"),
+                );
                 cx.because(text.clone());
                 cx.down(Role::Alone, Ending::Wait { reason: text, wakeup: false });
             }

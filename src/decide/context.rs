@@ -32,6 +32,8 @@ pub struct Context {
     /// A new daemon that has not found its engine yet.
     pub(super) adopting: bool,
     next_token: u64,
+    /// The peer is silent, and that has been said.
+    unknown: bool,
     visible: Option<Visible>,
 }
 
@@ -55,6 +57,7 @@ impl Context {
             adopting,
             // Tokens of the last life are never met again.
             next_token: 1,
+            unknown: false,
             visible: None,
         }
     }
@@ -77,6 +80,15 @@ impl Context {
         let limit = self.policy.silence_ms;
         let link = self.facts.link_silent.is_none_or(|since| self.now.since(since) >= limit);
         self.peer_silent() && link
+    }
+
+    /// Says once that nothing is known of the peer any more.
+    pub(super) fn watch_peer(&mut self) {
+        let silent = self.facts.peer.report.is_some() && self.peer_silent();
+        if silent && !std::mem::replace(&mut self.unknown, silent) {
+            self.log('E', "remote-state", "Remote state UNKNOWN [Unknown]");
+        }
+        self.unknown = silent;
     }
 
     /// When the peer counts as dead if it says nothing more.
@@ -118,7 +130,7 @@ impl Context {
         self.memory.loops.push(now);
         let over = self.memory.loops.len() as u64 > u64::from(self.policy.maxloop);
         if over {
-            self.log('E', "action.maxloop", "Action stop called by maxloop");
+            self.log('C', "stop-maxloop", "Action stop called by maxloop");
             self.because(format!(
                 "stopped: more than {} error-driven actions within the loop interval; see the log, \
                  repair, then start",
@@ -250,37 +262,35 @@ impl Context {
         self.facts.engine = if asked || off {
             Engine::Off
         } else {
-            self.log('C', "engine.gone", format!("Process engine not running: {reason}"));
+            self.log('C', "process-not-running", format!("Process engine not running: {reason}"));
             Engine::Dead { reason: reason.to_owned(), was }
         };
     }
 
     pub(super) fn engine_log(&mut self, event: &EngineEvent) {
         let (level, code, text) = match event {
-            EngineEvent::Log { level, text } => (*level, "engine.log", text.clone()),
+            EngineEvent::Log { level, text } => (*level, "engine", text.clone()),
             EngineEvent::Refused { command, reason } => {
-                ('E', "engine.refused", format!("{command} refused: {reason}"))
+                ('E', "engine-refused", format!("{command} refused: {reason}"))
             }
             EngineEvent::Handshake { peer, verdict } => {
                 let plan = plan_name(&verdict.plan);
-                ('E', "return.plan", format!("Return of {peer}: {plan} (rule {})", verdict.rule))
+                ('E', "return-plan", format!("Return of {peer}: {plan} (rule {})", verdict.rule))
             }
-            EngineEvent::PeerLost { reason, .. } => ('E', "link.lost", reason.clone()),
-            EngineEvent::PeerGone { reason, .. } => ('I', "link.gone", reason.clone()),
-            EngineEvent::PrimaryLost { reason } => ('E', "link.lost", reason.clone()),
-            EngineEvent::Ready => {
-                ('E', "return.uptodate", "Uptodate replicated file system".to_owned())
-            }
+            EngineEvent::PeerLost { reason, .. } => ('E', "link-lost", reason.clone()),
+            EngineEvent::PeerGone { reason, .. } => ('I', "link-gone", reason.clone()),
+            EngineEvent::PrimaryLost { reason } => ('E', "link-lost", reason.clone()),
+            EngineEvent::Ready => ('E', "uptodate", "Uptodate replicated file system".to_owned()),
             EngineEvent::Return(progress) if progress.finished => (
                 'E',
-                "return.done",
+                "reintegration-ended",
                 format!(
                     "Reintegration ended (synchronize): {} objects, {} bytes sent",
                     progress.objects_done, progress.bytes_sent
                 ),
             ),
-            EngineEvent::NeedsDecision { text, .. } => ('C', "return.decision", text.clone()),
-            EngineEvent::Fault { reason } => ('C', "disk.fault", reason.clone()),
+            EngineEvent::NeedsDecision { text, .. } => ('C', "return-decision", text.clone()),
+            EngineEvent::Fault { reason } => ('C', "disk-fault", reason.clone()),
             EngineEvent::Hello { .. }
             | EngineEvent::Leading
             | EngineEvent::Following
@@ -305,7 +315,7 @@ impl Context {
         let announced = self.visible.as_ref().is_some_and(|known| known.state == state);
         if !announced {
             // STOP is always NotReady, so that the text is the one administrators know.
-            self.log('E', "state.local", format!("Local state {state}"));
+            self.log('E', "local-state", format!("Local state {state}"));
             if state.readiness != Readiness::Transient {
                 self.remember(false);
             }

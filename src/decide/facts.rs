@@ -193,12 +193,12 @@ impl Facts {
         self.peer.reborn = false;
     }
 
-    pub fn absorb_engine(&mut self, event: &EngineEvent, now: Moment) {
+    pub fn absorb_engine(&mut self, event: &EngineEvent, now: Moment, link_detect_ms: u64) {
         self.absorb_mode(event);
         match self.engine.mode() {
             Some(EngineMode::LeadingMirror | EngineMode::FollowingReady) => self.link_silent = None,
             Some(EngineMode::Holding | EngineMode::FollowingDetached) => {
-                let since = Moment(now.0.saturating_sub(limits::LINK_DETECT_MS));
+                let since = Moment(now.0.saturating_sub(link_detect_ms));
                 self.link_silent.get_or_insert(since);
             }
             Some(EngineMode::Idle | EngineMode::LeadingAlone | EngineMode::FollowingReturn)

@@ -83,7 +83,7 @@ fn settled(cx: &Context) -> Option<String> {
 
 fn grant(cx: &mut Context, reason: String) {
     cx.hold.granted = true;
-    cx.log('E', "hold.alone", format!("Goes on alone: {reason}"));
+    cx.log('E', "hold-alone", format!("Goes on alone: {reason}"));
     cx.because(format!("alone: {reason}"));
     cx.actions.push(Action::Order(EngineCommand::GoAlone { reason }));
 }

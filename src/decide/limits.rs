@@ -9,9 +9,6 @@ pub const RELEASE_RETRY_MS: u64 = 1_000;
 pub const FLUSH_MS: u64 = 20_000;
 /// An engine that has not answered an order by then is taken for dead.
 pub const ORDER_MS: u64 = 60_000;
-/// An engine says that its link is down when nothing was heard that long: so much of the
-/// silence has passed by then.
-pub const LINK_DETECT_MS: u64 = 1_500;
 /// How long the loser of a claim leaves the way to the winner.
 pub const YIELD_MS: u64 = 3_000;
 /// How long a running script may finish when a stop overtakes a start.

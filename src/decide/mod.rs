@@ -130,6 +130,21 @@ impl Machine {
         self.cx.policy = policy;
     }
 
+    /// An error-driven action that a script does by itself (`incloop`). `true`: one too many.
+    pub fn count_loop(&mut self, now: Moment) -> (bool, Vec<Action>) {
+        self.cx.now = self.cx.now.max(now);
+        let over = self.cx.count_error();
+        self.cx.remember(true);
+        (over, std::mem::take(&mut self.cx.actions))
+    }
+
+    /// `resetloop`.
+    pub fn reset_loop(&mut self) -> Vec<Action> {
+        self.cx.memory.loops.clear();
+        self.cx.remember(true);
+        std::mem::take(&mut self.cx.actions)
+    }
+
     /// `true` while a transition is under way.
     pub fn busy(&self) -> bool {
         self.cx.walk.is_some()
@@ -185,7 +200,7 @@ impl Machine {
             }
             Event::Disconnected => cx.facts.peer.connected = false,
             Event::Engine(event) => {
-                cx.facts.absorb_engine(event, cx.now);
+                cx.facts.absorb_engine(event, cx.now, cx.policy.link_detect_ms);
                 cx.engine_log(event);
                 match event {
                     EngineEvent::Hello { .. } => cx.adopting = false,
@@ -206,13 +221,13 @@ impl Machine {
         match &caller {
             Caller::User(who) => {
                 self.cx.memory.loops.clear();
-                self.cx.log('U', "action.user", format!("Action {name} called by {who}"));
+                self.cx.log('U', "action-called", format!("Action {name} called by {who}"));
             }
             Caller::Identity(who) => {
-                self.cx.log('E', "action.auto", format!("Action {name} called by {who}"));
+                self.cx.log('E', "action-by", format!("Action {name} called by {who}"));
             }
             Caller::Boot => {
-                self.cx.log('E', "action.boot", format!("Action {name} called at boot time"));
+                self.cx.log('U', "action-boot", format!("Action {name} called at boot time"));
             }
         }
         let counts = matches!(wish, Wish::Restart | Wish::StopStart | Wish::Wait { .. });
@@ -224,7 +239,7 @@ impl Machine {
         let answer = self.wish(wish);
         if let Err(refusal) = &answer {
             let text = format!("Action {name} not carried out: {refusal}");
-            self.cx.log('W', "action.refused", text);
+            self.cx.log('W', "action-refused", text);
         }
         self.cx.actions.push(Action::Answer { ticket, answer });
     }
@@ -253,6 +268,7 @@ impl Machine {
 
     /// Decides on what is known until nothing more follows from it.
     fn settle(&mut self) {
+        self.cx.watch_peer();
         for _ in 0..8 {
             let before = (self.part.role(), self.cx.walk.is_some(), self.cx.actions.len());
             if !self.cx.adopting {

@@ -12,13 +12,13 @@ impl Machine {
             PeerMessage::Report(report) => {
                 let state = report.state;
                 if self.cx.facts.peer.absorb_report(*report) {
-                    self.cx.log('E', "state.remote", format!("Remote state {state}"));
+                    self.cx.log('E', "remote-state", format!("Remote state {state}"));
                 }
                 Some(PeerReply::Done)
             }
             PeerMessage::Leave { outdated, reason, .. } => {
                 let text = format!("{} leaves: {reason}", self.cx.policy.peer);
-                self.cx.log('E', "peer.left", text);
+                self.cx.log('E', "peer-left", text);
                 self.cx.facts.peer.left = Some(super::Left { outdated, reason });
                 self.cx.facts.peer.gave_up(Role::Wait);
                 Some(PeerReply::Done)

@@ -97,7 +97,7 @@ impl Prim {
 }
 
 fn hand_over(cx: &mut Context, reason: &str) {
-    cx.log('E', "swap.begin", "Begin of Swap");
+    cx.log('E', "swap-begin", "Begin of Swap");
     cx.because(reason);
     cx.begin(table::hand_over(true, cx.policy.module.clone(), reason));
 }
@@ -114,7 +114,7 @@ fn engine_died(cx: &mut Context, reason: &str) {
     }
     let walk = table::resign(cx, Role::Prim, ending);
     cx.facts.engine = Engine::Off;
-    cx.log('E', "action.local_fault", "Action stop called by heart : local fault");
+    cx.log('C', "stop-local-fault", "Action stop called by heart : local fault");
     cx.begin(walk);
 }
 
@@ -129,7 +129,7 @@ fn superseded(cx: &mut Context) {
     }
     let peer = &cx.policy.peer;
     cx.because(format!("{peer} took the primary role over"));
-    cx.log('E', "split.exit", "Split brain recovery: exiting alone");
+    cx.log('E', "splitbrain-exiting", "Split brain recovery: exiting alone");
     if cx.idle() {
         let walk = table::resign(cx, Role::Prim, Ending::StopStart);
         cx.begin(walk);

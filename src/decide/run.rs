@@ -67,12 +67,12 @@ impl Machine {
             Step::Script { script: Script::StartPrim, .. } if cx.policy.start_checked => {
                 cx.because(format!("stopped: {reason}"));
                 cx.memory.running = false;
-                cx.log('E', "action.start_prim", "Action stop called by start_prim");
+                cx.log('E', "action-by", "Action stop called by start_prim");
                 cx.overtake(Ending::Stop, 0);
             }
             Step::TakeAddress => {
                 let text = format!("virtual address not taken: {reason}");
-                cx.log('C', "vip.refused", text.clone());
+                cx.log('C', "vip-refused", text.clone());
                 cx.because(text.clone());
                 cx.overtake(Ending::Wait { reason: text, wakeup: true }, 0);
             }
@@ -99,10 +99,10 @@ impl Machine {
                 if let Part::Prim(prim) = &mut self.part {
                     prim.unheard = true;
                 }
-                cx.log('W', "peer.unreached", format!("The peer was not told: {reason}"));
+                cx.log('W', "peer-unreached", format!("The peer was not told: {reason}"));
             }
             Step::StopEngine => {
-                cx.log('W', "engine.stuck", "the engine did not end in time and is killed");
+                cx.log('W', "engine-stuck", "the engine did not end in time and is killed");
                 cx.actions.push(Action::KillEngine);
                 cx.facts.engine = Engine::Off;
             }
@@ -118,7 +118,7 @@ impl Machine {
             | Step::ReleaseAddress
             | Step::KillGroup
             | Step::Tell(_)
-            | Step::Enter(_) => cx.log('W', "step.failed", reason),
+            | Step::Enter(_) => cx.log('W', "step-failed", reason),
         }
     }
 
@@ -129,11 +129,12 @@ impl Machine {
         let Some(walk) = &mut cx.walk else { return };
         match walk.kind {
             Kind::SwapOut => cx.walk = Some(table::swap_back()),
+            Kind::Down { .. } => cx.log('W', "engine-busy", reason),
             _ => {
                 walk.steps.push_front(Step::Order(EngineCommand::Release));
                 walk.steps.push_front(Step::KillGroup);
                 walk.limit = Some(cx.now.plus(limits::RELEASE_RETRY_MS));
-                cx.log('E', "engine.busy", reason);
+                cx.log('E', "engine-busy", reason);
             }
         }
     }
@@ -150,11 +151,11 @@ impl Machine {
         }
         if silent && !refused {
             // It may have taken over and cannot say so: follow, and let the copies decide.
-            cx.log('E', "swap.unheard", format!("The hand-over was not answered: {reason}"));
+            cx.log('E', "swap-unheard", format!("The hand-over was not answered: {reason}"));
             return;
         }
         if refused {
-            cx.log('E', "swap.refused", format!("Swap given up: {reason}"));
+            cx.log('E', "swap-refused", format!("Swap given up: {reason}"));
             cx.because(format!("the swap was refused: {reason}"));
             cx.resigned = false;
             cx.walk = Some(table::swap_back());

@@ -26,6 +26,9 @@ pub struct Second {
     outdated: bool,
 }
 
+const REMOTE_STOP: &str = "remote stop";
+const NO_HEARTBEAT: &str = "no heartbeat";
+
 /// What became of the primary.
 enum Primary {
     Leads,
@@ -107,14 +110,14 @@ impl Second {
         let name = &cx.policy.peer;
         let gone = |reason: String, action| Primary::Gone { reason, action };
         if let Some(left) = &peer.left {
-            return gone(format!("{name} left: {}", left.reason), "remote stop");
+            return gone(format!("{name} left: {}", left.reason), REMOTE_STOP);
         }
         if peer.reborn {
-            return gone(format!("{name} was seen with another boot"), "no heartbeat");
+            return gone(format!("{name} was seen with another boot"), NO_HEARTBEAT);
         }
         match peer.role() {
             Some(Role::Stop | Role::Wait) => {
-                return gone(format!("{name} is primary no more"), "remote stop");
+                return gone(format!("{name} is primary no more"), REMOTE_STOP);
             }
             Some(Role::Second) if !self.linked(cx) && cx.now.since(self.since) >= NOBODY_MS => {
                 return Primary::Nobody;
@@ -123,7 +126,7 @@ impl Second {
         }
         if cx.peer_dead() && !self.linked(cx) {
             let limit = cx.policy.silence_ms;
-            return gone(format!("no heartbeat of {name} for {limit} ms"), "no heartbeat");
+            return gone(format!("no heartbeat of {name} for {limit} ms"), NO_HEARTBEAT);
         }
         Primary::Leads
     }
@@ -138,13 +141,17 @@ impl Second {
         let synced = cx.memory.in_sync && cx.facts.engine.is_current();
         let current = !cx.policy.replicates || synced;
         if current && cx.failover() {
-            cx.log('E', "action.alone", format!("Action alone called by heart: {action}"));
+            let code = match action {
+                REMOTE_STOP => "alone-remote-stop",
+                _ => "alone-no-heartbeat",
+            };
+            cx.log('E', code, format!("Action alone called by heart: {action}"));
             cx.because(reason.clone());
             return cx.begin(table::take_over(false, &reason));
         }
         if current {
-            cx.log('E', "failover.off", "Failover-off configured");
-            cx.log('E', "action.auto", "Action stopstart called by failover-off");
+            cx.log('E', "failover-off", "Failover-off configured");
+            cx.log('E', "stopstart-failover-off", "Action stopstart called by failover-off");
         }
         cx.because(reason);
         cx.down(Role::Second, Ending::StopStart);
@@ -171,7 +178,7 @@ impl Second {
         let primary = cx.facts.peer.role() == Some(Role::Prim);
         if due && primary && !self.asked && self.preferred(cx) {
             self.asked = true;
-            cx.log('E', "swap.defaultprim", "Transition SWAP from defaultprim");
+            cx.log('E', "swap-defaultprim", "Transition SWAP from defaultprim");
             let module = cx.policy.module.clone();
             cx.job(Job::Tell(PeerMessage::Swap { module }));
         }
@@ -196,7 +203,7 @@ impl Second {
                 Ok("restart begins".to_owned())
             }
             Wish::Swap if ready && cx.facts.peer.connected => {
-                cx.log('E', "swap.begin", "Begin of Swap");
+                cx.log('E', "swap-begin", "Begin of Swap");
                 let module = cx.policy.module.clone();
                 cx.job(Job::Tell(PeerMessage::Swap { module }));
                 Ok(format!("{} is asked to hand over", cx.policy.peer))
@@ -217,7 +224,7 @@ impl Second {
         if cx.policy.replicates && !(cx.memory.in_sync && cx.facts.engine.is_current()) {
             return Err("the copy of the secondary is not up to date".to_owned());
         }
-        cx.log('E', "swap.begin", "Begin of Swap");
+        cx.log('E', "swap-begin", "Begin of Swap");
         cx.because(reason);
         cx.begin(table::take_over(true, reason));
         Ok(())

@@ -23,7 +23,7 @@ impl Stop {
         }
         cx.facts.engine = Engine::Off;
         if std::mem::take(&mut self.again) {
-            cx.log('E', "action.auto", "Action start called automatically");
+            cx.log('E', "action-automatic", "Action start called automatically");
             cx.start(StartKind::Normal, Word::StopStart);
         }
     }

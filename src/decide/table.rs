@@ -267,8 +267,9 @@ pub(super) fn refollow(cx: &Context) -> Walk {
         .then(Step::Order(EngineCommand::Follow { discard: false, full: false }))
 }
 
-/// A role → WAIT, gracefully. The peer hears of it when the application has stopped and the
-/// address is gone, before the forced stops (rule A8).
+/// A role → WAIT, gracefully. The peer hears of it when the application has stopped, the address
+/// is gone and the engine has given back what it led, before the forced stops (rule A8). Files that
+/// are still open do not hold the peer up: whatever is written to them is acknowledged no more.
 pub(super) fn down(cx: &Context, from: Role, ending: Ending) -> Walk {
     let word = ending.word();
     if from == Wait {
@@ -284,7 +285,8 @@ pub(super) fn down(cx: &Context, from: Role, ending: Ending) -> Walk {
     let walk = row.iter().filter(|(script, _)| script.is_stop()).fold(walk, |walk, (script, _)| {
         walk.run(*script).then_if(*script == StopPrim, Step::ReleaseAddress)
     });
-    walk.then_if(outdate, Step::Order(order))
+    walk.then_if(from.is_primary(), Step::Order(EngineCommand::Release))
+        .then_if(outdate, Step::Order(order))
         .then(cx.leave(outdate, &reason))
         .run(Transition)
         .then(Step::Enter(Wait))

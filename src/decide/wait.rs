@@ -142,13 +142,13 @@ impl Wait {
             Admission::Wait { blocked, reason } => {
                 let phase = Phase::Deciding { blocked };
                 if blocked && (self.phase != phase || cx.memory.reason != reason) {
-                    cx.log('E', "start.blocked", reason.clone());
+                    cx.log('E', "start-blocked", reason.clone());
                 }
                 self.phase = phase;
                 cx.because(reason);
             }
             Admission::Refuse(refusal) => {
-                cx.log('E', "start.aborted", start_aborted(self.start, &refusal));
+                cx.log('E', "start-aborted", start_aborted(self.start, &refusal));
                 cx.because(refusal.to_string());
                 cx.memory.running = false;
                 let walk = table::force(cx, Ending::Stop);

@@ -54,6 +54,9 @@ pub struct Policy {
     pub loop_interval_ms: u64,
     /// `heart timeout`: all heartbeats silent that long is a dead peer.
     pub silence_ms: u64,
+    /// An engine says that its link is down when nothing was heard that long: so much of the
+    /// silence has passed by then.
+    pub link_detect_ms: u64,
     /// `start="checked"`: a `start_prim` that fails stops the module.
     pub start_checked: bool,
 }

@@ -79,6 +79,7 @@ pub(super) fn policy(own: usize, defaultprim: DefaultPrim) -> Policy {
         maxloop: 1_000,
         loop_interval_ms: 86_400_000,
         silence_ms: SILENCE_MS,
+        link_detect_ms: 1_500,
         start_checked: false,
     }
 }
