@@ -145,6 +145,15 @@ impl Machine {
         std::mem::take(&mut self.cx.actions)
     }
 
+    /// The peer said that it gave the primary role up, its address before everything else: nobody
+    /// has to ask the network who holds it.
+    pub fn announced(&self) -> bool {
+        let swap = self.cx.walk.as_ref().is_some_and(|walk| {
+            matches!(walk.kind, Kind::TakeOver { swap: true })
+        });
+        swap || self.cx.facts.peer.left.is_some()
+    }
+
     /// `true` while a transition is under way.
     pub fn busy(&self) -> bool {
         self.cx.walk.is_some()

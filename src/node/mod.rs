@@ -1,1 +1,28 @@
-//! (see the map in lib.rs)
+//! The daemon: the only place where clocks, tasks, files, sockets and decisions meet.
+//!
+//! ```text
+//! peers ──┐                    ┌── scripts, address, processes   (jobs)
+//! engine ─┼─▶ module task: ────┼── engine: start, order, adopt   (engine)
+//! people ─┘   select, decide,  ├── memory on disk                (memory)
+//!             act              └── report to the peer, view, log (report, view, journal)
+//! ```
+//! One task for each configured module owns that module's state; the daemon itself owns only the
+//! list of them. Its death changes no role: engines are processes of their own sessions, scripts'
+//! applications are nobody's children, and a new daemon adopts both.
+mod address;
+mod clock;
+mod daemon;
+mod engine;
+mod handler;
+mod hearts;
+mod jobs;
+mod journal;
+mod memory;
+mod module;
+mod modules;
+mod report;
+mod resources;
+mod site;
+mod view;
+
+pub use daemon::{DaemonError, run};

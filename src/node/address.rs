@@ -1,0 +1,79 @@
+//! The virtual addresses of a module: held together, given up together.
+use crate::actions::vip::{self, Held, Probe, Vip};
+use crate::config::userconfig::UserConfig;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// How long another holder that is just leaving is given.
+const GRACE: Duration = Duration::from_millis(300);
+
+#[derive(Debug, Default)]
+pub struct Addresses {
+    wanted: Vec<Vip>,
+    held: Vec<Held>,
+}
+
+impl Addresses {
+    pub fn new(config: &UserConfig) -> Addresses {
+        let wanted = config.vips.iter().map(|address| Vip {
+            addr: address.addr,
+            interface: address.interface.clone(),
+            prefix: address.prefix,
+            one_side: address.one_side,
+            refresh: address.arpreroute.map(|reroute| reroute.interval),
+        });
+        Addresses { wanted: wanted.collect(), held: Vec::new() }
+    }
+
+    pub fn wanted(&self) -> Vec<IpAddr> {
+        self.wanted.iter().map(|vip| vip.addr).collect()
+    }
+
+    pub fn held(&self) -> Vec<IpAddr> {
+        self.held.iter().map(|held| held.addr).collect()
+    }
+
+    /// Takes all, or none: one that is refused gives the others back. Answers notes for the log.
+    ///
+    /// # Errors
+    /// One sentence for each address that was refused.
+    pub async fn take(&mut self, probe: Probe) -> Result<Vec<String>, String> {
+        let mut notes = Vec::new();
+        let mut refused = Vec::new();
+        self.held.clear();
+        for result in vip::take_all(&self.wanted, probe, GRACE).await {
+            match result {
+                Ok(held) => {
+                    notes.extend(held.notes.iter().cloned());
+                    self.held.push(held);
+                }
+                Err(error) => refused.push(error.to_string()),
+            }
+        }
+        if refused.is_empty() {
+            return Ok(notes);
+        }
+        let _ = self.release().await;
+        Err(refused.join("; "))
+    }
+
+    /// Gone from this node when this returns.
+    ///
+    /// # Errors
+    /// The kernel refused; one sentence.
+    pub async fn release(&mut self) -> Result<(), String> {
+        self.held.clear();
+        let mut failed = Vec::new();
+        for vip in &self.wanted {
+            if let Err(error) = vip::release(vip.addr).await {
+                failed.push(error.to_string());
+            }
+        }
+        if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+    }
+
+    /// Says again who has them, at once: the network came back.
+    pub fn announce(&self) {
+        self.held.iter().for_each(Held::announce);
+    }
+}

@@ -1,0 +1,206 @@
+//! Carries out what the automaton asks for and what takes time: scripts, addresses, processes,
+//! words to the peer. Each job is a task and ends with one answer.
+use super::address::Addresses;
+use super::journal::Journal;
+use super::site::Site;
+use crate::actions::cgroup::{Kill, ModuleGroup};
+use crate::actions::script::{Overrun, Script as File, ScriptCall, ScriptEnd, ScriptResult, ScriptRunner};
+use crate::actions::vip::Probe;
+use crate::decide::{Event, Job, Outcome, Script};
+use crate::logbook::texts;
+use crate::model::{PeerMessage, Role};
+use crate::peer::PeersHandle;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Mutex, mpsc};
+
+/// How long killed processes are waited for.
+const KILL_LIMIT: Duration = Duration::from_secs(2);
+/// A word to the peer that was not answered by then is said again by whoever needs it.
+const TELL_LIMIT: Duration = Duration::from_millis(2_000);
+
+/// The hands of one module. Cheap to clone into tasks.
+#[derive(Clone)]
+pub struct Hands {
+    pub site: Arc<Site>,
+    pub runner: ScriptRunner,
+    pub group: ModuleGroup,
+    pub addresses: Arc<Mutex<Addresses>>,
+    pub peers: PeersHandle,
+    pub journal: Journal,
+    pub events: mpsc::Sender<Event>,
+    /// Token of the script that runs, 0 for none.
+    script: Arc<AtomicU64>,
+}
+
+impl Hands {
+    pub fn new(
+        site: Arc<Site>,
+        peers: PeersHandle,
+        journal: Journal,
+        events: mpsc::Sender<Event>,
+    ) -> Hands {
+        let group = ModuleGroup::create(&site.node, site.boot, &site.active.name);
+        if let Some(why) = group.unavailable() {
+            tracing::warn!(module = %site.active.name, why, "processes are followed by their tree");
+        }
+        let runner = ScriptRunner::new(site.script_setup(group.clone()));
+        let addresses = Arc::new(Mutex::new(Addresses::new(&site.active.config)));
+        let script = Arc::new(AtomicU64::new(0));
+        Hands { site, runner, group, addresses, peers, journal, events, script }
+    }
+
+    /// Begins a job; the answer comes as an event. `announced`: the peer said that it gave the
+    /// address up.
+    pub fn begin(&self, token: u64, job: Job, announced: bool) {
+        let hands = self.clone();
+        tokio::spawn(async move {
+            let outcome = hands.carry_out(token, job, announced).await;
+            let _ = hands.events.send(Event::Did { token, outcome }).await;
+        });
+    }
+
+    /// Ends the script of this job if it still runs after `grace_ms`; 0: with everything of the
+    /// module at once.
+    pub fn overtake(&self, token: u64, grace_ms: u64) {
+        let hands = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(grace_ms)).await;
+            if hands.script.load(Ordering::Acquire) != token {
+                return;
+            }
+            hands.runner.interrupt();
+            if grace_ms == 0 {
+                let _ = hands.group.kill(KILL_LIMIT).await;
+            }
+        });
+    }
+
+    async fn carry_out(&self, token: u64, job: Job, announced: bool) -> Outcome {
+        match job {
+            Job::Script { script, args, force } => {
+                self.script.store(token, Ordering::Release);
+                let outcome = self.run(script, args, force).await;
+                let _ = self.script.compare_exchange(token, 0, Ordering::AcqRel, Ordering::Relaxed);
+                outcome
+            }
+            Job::TakeAddress => self.take_address(announced).await,
+            Job::ReleaseAddress => self.release_address().await,
+            Job::KillGroup => match self.group.kill(KILL_LIMIT).await {
+                Ok(Kill::Gone) => Outcome::Done,
+                Ok(Kill::Left { pids }) => Outcome::Failed(format!("still there: {pids:?}")),
+                Err(error) => Outcome::Failed(error.to_string()),
+            },
+            Job::Tell(message) => self.tell(message).await,
+        }
+    }
+
+    async fn tell(&self, message: PeerMessage) -> Outcome {
+        match self.peers.send_within(&self.site.peer, message, TELL_LIMIT).await {
+            Ok(reply) => Outcome::Reply(reply),
+            Err(error) => Outcome::Failed(error.to_string()),
+        }
+    }
+
+    async fn take_address(&self, announced: bool) -> Outcome {
+        let probe = if announced { Probe::Skip } else { Probe::Full };
+        let mut addresses = self.addresses.lock().await;
+        match addresses.take(probe).await {
+            Ok(notes) => {
+                for address in addresses.held() {
+                    self.journal.write("vip", texts::virtual_address_set(&address.to_string()));
+                }
+                for note in notes {
+                    let text = texts::other("vip-note", crate::logbook::Level::Warning, note);
+                    self.journal.write("vip", text);
+                }
+                Outcome::Done
+            }
+            Err(reason) => Outcome::Failed(reason),
+        }
+    }
+
+    async fn release_address(&self) -> Outcome {
+        let mut addresses = self.addresses.lock().await;
+        let held = addresses.held();
+        match addresses.release().await {
+            Ok(()) => {
+                for address in held {
+                    self.journal.write("vip", texts::virtual_address_unset(&address.to_string()));
+                }
+                Outcome::Done
+            }
+            Err(reason) => Outcome::Failed(reason),
+        }
+    }
+
+    async fn run(&self, script: Script, args: Vec<String>, force: bool) -> Outcome {
+        let words: Vec<&str> = args.iter().map(String::as_str).collect();
+        let role = role_in(&args);
+        let mut call = ScriptCall::new(file_of(script), &words, role, "transition");
+        let user = self.site.active.config.user.as_ref();
+        if let Some(user) = user.filter(|_| script.is_stop()) {
+            call = if force {
+                call.within(user.force_stop, Overrun::WholeModule)
+            } else {
+                call.within(user.nice_stop, Overrun::Script)
+            };
+        }
+        let word = match (script, force) {
+            (_, true) => Some("force"),
+            (Script::Prestart, false) => Some("start"),
+            _ => None,
+        };
+        let journal = self.journal.clone();
+        let name = script.file_name();
+        let result = self
+            .runner
+            .run_told(call, move |log| {
+                let log = log.and_then(|log| log.file_name()).unwrap_or_default();
+                let log = log.to_string_lossy();
+                journal.write("user", texts::script_called(name, word, &log));
+            })
+            .await;
+        if !result.is_success() {
+            self.complain(name, &result);
+        }
+        match result {
+            ScriptResult::Absent => Outcome::Exit(0),
+            ScriptResult::Ended { end: ScriptEnd::Exit(code), .. } => Outcome::Exit(code),
+            other => Outcome::Failed(other.describe()),
+        }
+    }
+
+    fn complain(&self, name: &str, result: &ScriptResult) {
+        let log = match result {
+            ScriptResult::Ended { log: Some(log), .. } => log.file_name().unwrap_or_default(),
+            _ => std::ffi::OsStr::new("daemon.log"),
+        };
+        let text = texts::script_failed(name, &result.describe(), &log.to_string_lossy());
+        self.journal.write("user", text);
+    }
+}
+
+/// The role that a script's arguments lead to: `[force] current next action`.
+fn role_in(args: &[String]) -> Role {
+    let next = args.len().checked_sub(2).and_then(|at| args.get(at)).map_or("", String::as_str);
+    let roles = [Role::Stop, Role::Wait, Role::Alone, Role::Prim, Role::Second];
+    roles.into_iter().find(|role| role.as_str() == next).unwrap_or(Role::Wait)
+}
+
+fn file_of(script: Script) -> File {
+    match script {
+        Script::Prestart => File::Prestart,
+        Script::StartPrim => File::StartPrim,
+        Script::StopPrim => File::StopPrim,
+        Script::StartSecond => File::StartSecond,
+        Script::StopSecond => File::StopSecond,
+        Script::StartSec => File::StartSec,
+        Script::StopSec => File::StopSec,
+        Script::StartBoth => File::StartBoth,
+        Script::StopBoth => File::StopBoth,
+        Script::Poststop => File::Poststop,
+        Script::Transition => File::Transition,
+    }
+}

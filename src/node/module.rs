@@ -1,0 +1,424 @@
+//! The control task of one module: select, decide, act. It owns the automaton and everything that
+//! belongs to the module on this node; others talk to it through [`ModuleHandle`].
+use super::clock;
+use super::engine::{EngineHandle, EngineSite};
+use super::hearts::Hearts;
+use super::jobs::Hands;
+use super::journal::Journal;
+use super::memory::{MemoryFile, Stored, UserSettings};
+use super::report::Reporter;
+use super::resources::Resources;
+use super::site::Site;
+use crate::api::{ModuleView, UserSetting};
+use crate::decide::{Action, Caller, Event, Machine, Memory, Moment, Refusal, Wish};
+use crate::logbook::{Level, Logbook, texts};
+use crate::model::{BootId, EngineEvent, EngineStatus, PeerMessage, PeerReply, Role};
+use crate::peer::{PeersHandle, Reply};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Events of one module in flight.
+const QUEUE: usize = 256;
+/// How often heartbeats are looked at when nothing else happens.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What a module's task is told.
+pub enum Input {
+    Heard { lan: String, boot: BootId },
+    Connected { boot: BootId },
+    Disconnected,
+    BootChanged { boot: BootId },
+    Message { message: PeerMessage, reply: Reply<PeerReply> },
+    Wish { wish: Wish, caller: Caller, answer: oneshot::Sender<Result<String, Refusal>> },
+    Loop { count: LoopCount, answer: oneshot::Sender<bool> },
+    Set { setting: UserSetting, on: bool, answer: oneshot::Sender<Result<(), String>> },
+    Resource { name: String, value: String, by: String },
+    /// End the task; the engine, if one runs, goes on.
+    Quit { done: oneshot::Sender<()> },
+}
+
+/// `incloop`, `resetloop`, `checkloop`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoopCount {
+    Increment,
+    Reset,
+    Check,
+}
+
+/// Hold on a module's task. Clones are equal.
+#[derive(Clone)]
+pub struct ModuleHandle {
+    pub site: Arc<Site>,
+    pub inputs: mpsc::Sender<Input>,
+    /// How the module stands; changed before whoever asked is answered.
+    pub view: watch::Receiver<Arc<ModuleView>>,
+    pub journal: Journal,
+}
+
+pub(super) struct Control {
+    pub(super) site: Arc<Site>,
+    pub(super) machine: Machine,
+    pub(super) settings: UserSettings,
+    pub(super) hands: Hands,
+    pub(super) hearts: Hearts,
+    pub(super) resources: Resources,
+    pub(super) status: Option<EngineStatus>,
+    pub(super) engine_pid: Option<u32>,
+    pub(super) since: jiff::Timestamp,
+    file: MemoryFile,
+    engine_site: EngineSite,
+    engine: Option<EngineHandle>,
+    events: mpsc::Sender<Event>,
+    reporter: Reporter,
+    wishes: HashMap<u64, oneshot::Sender<Result<String, Refusal>>>,
+    replies: HashMap<u64, Reply<PeerReply>>,
+    next_ticket: u64,
+    view: watch::Sender<Arc<ModuleView>>,
+    /// An engine that was told to end belongs to a stopped module.
+    ending: bool,
+}
+
+/// Starts the task of a configured module. `program`: what is started as its engine.
+pub fn spawn(
+    site: Site,
+    peers: PeersHandle,
+    program: &Path,
+    boot_start: bool,
+) -> Result<ModuleHandle, String> {
+    let module = site.active.name.clone();
+    let book = Logbook::open(&site.paths, &module).map_err(|error| error.to_string())?;
+    let journal = Journal::new(&module, book);
+    let site = Arc::new(site);
+    let (events, events_in) = mpsc::channel(QUEUE);
+    let (inputs, inputs_in) = mpsc::channel(QUEUE);
+    let file = MemoryFile::new(&site.paths, &module);
+    let stored = load(&file, &journal, site.boot);
+    let hands = Hands::new(site.clone(), peers.clone(), journal.clone(), events.clone());
+    let machine = Machine::new(site.policy(), stored.memory, clock::now());
+    let (view, view_out) = watch::channel(Arc::new(super::view::first(&site)));
+    let control = Control {
+        hearts: Hearts::new(&site.active.config),
+        resources: Resources::default(),
+        status: None,
+        engine_pid: None,
+        since: jiff::Timestamp::now(),
+        engine_site: EngineSite::new(&site.paths, &module, program),
+        engine: None,
+        reporter: Reporter::start(peers, site.peer.clone()),
+        wishes: HashMap::new(),
+        replies: HashMap::new(),
+        next_ticket: 1,
+        settings: stored.settings,
+        ending: false,
+        file,
+        machine,
+        hands,
+        events,
+        view,
+        site: site.clone(),
+    };
+    tokio::spawn(control.live(inputs_in, events_in, boot_start));
+    Ok(ModuleHandle { site, inputs, view: view_out, journal })
+}
+
+fn load(file: &MemoryFile, journal: &Journal, boot: BootId) -> Stored {
+    let empty =
+        Stored { boot, memory: Memory::default(), settings: UserSettings::default() };
+    match file.load() {
+        Ok(Some(stored)) if stored.boot == boot => stored,
+        Ok(Some(stored)) => Stored { boot, memory: stored.memory.after_reboot(), ..stored },
+        Ok(None) => empty,
+        Err(error) => {
+            journal.write("control", texts::other("memory", Level::Critical, error.to_string()));
+            empty
+        }
+    }
+}
+
+impl Control {
+    async fn live(
+        mut self,
+        mut inputs: mpsc::Receiver<Input>,
+        mut events: mpsc::Receiver<Event>,
+        boot_start: bool,
+    ) {
+        self.begin(boot_start).await;
+        loop {
+            let wait = self.machine.deadline().map(|at| at.since(clock::now()));
+            let wait = wait.map_or(LOOK, Duration::from_millis).min(LOOK);
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => self.event(event).await,
+                    None => return,
+                },
+                input = inputs.recv() => match input {
+                    Some(Input::Quit { done }) => {
+                        let _ = done.send(());
+                        return;
+                    }
+                    Some(input) => self.input(input).await,
+                    // The daemon ends; the engine and the application go on.
+                    None => return,
+                },
+                () = tokio::time::sleep(wait) => {
+                    self.look();
+                    self.event(Event::Tick).await;
+                }
+            }
+        }
+    }
+
+    /// Finds what the last life left, or clears away what a crash left.
+    async fn begin(&mut self, boot_start: bool) {
+        let role = self.machine.memory().role;
+        let replicates = self.machine.policy().replicates;
+        if role.is_primary() {
+            self.hands.begin(0, crate::decide::Job::TakeAddress, true);
+        } else {
+            let _ = self.hands.addresses.lock().await.release().await;
+        }
+        if replicates {
+            // One that runs beside a stopped module is told to end when it says hello.
+            self.ending = role == Role::Stop;
+            self.engine = Some(self.engine_site.adopt(self.events.clone()));
+        }
+        self.event(Event::Tick).await;
+        let ran = self.machine.memory().running;
+        if boot_start && role == Role::Stop && self.site.starts_at_boot(self.settings.boot, ran) {
+            self.start_at_boot();
+        }
+    }
+
+    fn start_at_boot(&mut self) {
+        let delay = self.site.active.config.boot_delay;
+        let problems =
+            crate::config::checks::ready_to_start(&self.site.active.config, &self.site.active.dir);
+        if let Err(problems) = problems {
+            for problem in problems {
+                let text = texts::action_refused("start", &problem);
+                self.hands.journal.write("control", text);
+            }
+            return;
+        }
+        let (ticket, events) = (self.next_ticket, self.events.clone());
+        self.next_ticket += 1;
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            let wish = Wish::Start(crate::decide::StartKind::Normal);
+            let _ = events.send(Event::Wish { ticket, wish, caller: Caller::Boot }).await;
+        });
+    }
+
+    async fn input(&mut self, input: Input) {
+        match input {
+            Input::Heard { lan, boot } => {
+                if self.hearts.heard(&lan, clock::now()) {
+                    self.look();
+                    self.event(Event::Heard { boot }).await;
+                }
+            }
+            Input::Connected { boot } => {
+                self.event(Event::Connected).await;
+                self.event(Event::Heard { boot }).await;
+                self.reporter.again();
+                self.hands.addresses.lock().await.announce();
+            }
+            Input::Disconnected => self.event(Event::Disconnected).await,
+            Input::BootChanged { boot } => self.event(Event::Heard { boot }).await,
+            Input::Message { message, reply } => {
+                let ticket = self.ticket();
+                self.replies.insert(ticket, reply);
+                self.event(Event::Peer { ticket, message }).await;
+            }
+            Input::Wish { wish, caller, answer } => {
+                let ticket = self.ticket();
+                self.wishes.insert(ticket, answer);
+                self.event(Event::Wish { ticket, wish, caller }).await;
+            }
+            Input::Loop { count, answer } => {
+                let _ = answer.send(self.count_loop(count).await);
+            }
+            Input::Set { setting, on, answer } => {
+                let _ = answer.send(self.set(setting, on));
+                self.show();
+            }
+            Input::Resource { name, value, by } => {
+                let text = texts::resource_set(&name, &value, &by);
+                self.hands.journal.write(&by, text);
+                self.resources.set(&name, &value, &by);
+                self.show();
+            }
+            Input::Quit { .. } => {}
+        }
+    }
+
+    fn ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+
+    async fn event(&mut self, event: Event) {
+        if let Event::Engine(event) = &event {
+            self.heed(event);
+        }
+        if matches!(event, Event::EngineGone { .. }) {
+            self.engine = None;
+            self.engine_pid = None;
+            self.status = None;
+            self.ending = false;
+        }
+        let before = self.machine.state();
+        let actions = self.machine.on(event, clock::now());
+        if self.machine.state() != before {
+            self.since = jiff::Timestamp::now();
+        }
+        self.act(actions).await;
+    }
+
+    /// What the hub itself needs of the engine's words.
+    fn heed(&mut self, event: &EngineEvent) {
+        match event {
+            EngineEvent::Hello { pid, side, .. } => {
+                self.engine_pid = Some(*pid);
+                self.hands.journal.set_epoch(side.lineage.generation());
+                if self.ending && let Some(engine) = &self.engine {
+                    engine.send(crate::model::EngineCommand::Shutdown);
+                }
+            }
+            EngineEvent::Status(status) => {
+                self.hands.journal.set_epoch(status.side.lineage.generation());
+                self.status = Some((**status).clone());
+            }
+            EngineEvent::Return(progress) => {
+                if let Some(status) = &mut self.status {
+                    status.progress = Some(progress.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Carries actions out in their order, then shows how the module stands, then answers.
+    async fn act(&mut self, actions: Vec<Action>) {
+        let mut answers = Vec::new();
+        for action in actions {
+            match action {
+                Action::Remember { memory, durable } => self.remember(*memory, durable).await,
+                Action::Do { token, job } => {
+                    self.hands.begin(token, job, self.machine.announced());
+                }
+                Action::Overtake { token, grace_ms } => self.hands.overtake(token, grace_ms),
+                Action::Order(command) => match &self.engine {
+                    Some(engine) => engine.send(command),
+                    None => tracing::debug!(?command, "no engine takes this order"),
+                },
+                Action::StartEngine => self.start_engine(),
+                Action::KillEngine => {
+                    if let Some(engine) = &self.engine {
+                        engine.kill();
+                    }
+                }
+                Action::Reply { ticket, reply } => {
+                    if let Some(to) = self.replies.remove(&ticket) {
+                        to.send(reply);
+                    }
+                }
+                Action::Answer { ticket, answer } => answers.push((ticket, answer)),
+                Action::Log { level, code, text } => {
+                    self.hands.journal.decision(level, code, text, self.machine.reason());
+                }
+                Action::Publish { state, reason } => self.publish(state, reason),
+            }
+        }
+        self.show();
+        for (ticket, answer) in answers {
+            if let Some(to) = self.wishes.remove(&ticket) {
+                let _ = to.send(answer);
+            }
+        }
+    }
+
+    fn publish(&mut self, state: crate::model::State, reason: String) {
+        let report = super::report::report(&self.site, &self.machine, state, reason);
+        self.reporter.publish(report);
+    }
+
+    async fn remember(&mut self, memory: Memory, durable: bool) {
+        let stored = Stored { boot: self.site.boot, memory, settings: self.settings };
+        let file = self.file.clone();
+        let written = tokio::task::spawn_blocking(move || file.store(&stored, durable)).await;
+        if let Ok(Err(error)) = written {
+            let text = texts::other("memory", Level::Critical, error.to_string());
+            self.hands.journal.write("control", text);
+        }
+    }
+
+    fn start_engine(&mut self) {
+        self.hands.runner.begin();
+        self.ending = false;
+        match self.site.engine_config() {
+            Ok(Some(config)) => {
+                self.engine = Some(self.engine_site.start(&config, self.events.clone()));
+            }
+            Ok(None) => {}
+            Err(reason) => {
+                let events = self.events.clone();
+                tokio::spawn(async move { events.send(Event::EngineGone { reason }).await });
+            }
+        }
+    }
+
+    async fn count_loop(&mut self, count: LoopCount) -> bool {
+        let actions = match count {
+            LoopCount::Increment => {
+                let (over, actions) = self.machine.count_loop(clock::now());
+                self.act(actions).await;
+                return over;
+            }
+            LoopCount::Reset => self.machine.reset_loop(),
+            LoopCount::Check => Vec::new(),
+        };
+        self.act(actions).await;
+        let counted = self.machine.memory().loops.len() as u64;
+        counted >= u64::from(self.machine.policy().maxloop)
+    }
+
+    fn set(&mut self, setting: UserSetting, on: bool) -> Result<(), String> {
+        match setting {
+            UserSetting::Boot => self.settings.boot = Some(on),
+            UserSetting::Errd => self.settings.errd = Some(on),
+            UserSetting::Checker => self.settings.checker = Some(on),
+            // A wish of the automaton; the handler sends it as one.
+            UserSetting::Failover => return Err("failover is decided by the automaton".to_owned()),
+        }
+        let memory = self.machine.memory().clone();
+        let stored = Stored { boot: self.site.boot, memory, settings: self.settings };
+        self.file.store(&stored, true).map_err(|error| error.to_string())
+    }
+
+    /// Heartbeats that came or stayed away.
+    fn look(&mut self) {
+        let now: Moment = clock::now();
+        for (name, up) in self.hearts.changes(now) {
+            let value = if up { "up" } else { "down" };
+            if self.machine.state().role != Role::Stop {
+                self.hands.journal.write("heart", texts::resource_set(&name, value, "heart"));
+            }
+            self.resources.set(&name, value, "heart");
+        }
+    }
+
+    fn show(&mut self) {
+        let view = super::view::of(self);
+        self.view.send_if_modified(|known| {
+            let changed = **known != view;
+            if changed {
+                *known = Arc::new(view);
+            }
+            changed
+        });
+    }
+}

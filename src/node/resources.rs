@@ -1,0 +1,26 @@
+//! Resources of a module, `class.id`: what parts and scripts set, and since when.
+use crate::api::ResourceView;
+use std::collections::BTreeMap;
+
+#[derive(Debug, Default)]
+pub struct Resources(BTreeMap<String, ResourceView>);
+
+impl Resources {
+    /// Keeps the time of the first assignment of a value.
+    pub fn set(&mut self, name: &str, value: &str, by: &str) {
+        if self.0.get(name).is_some_and(|known| known.value == value) {
+            return;
+        }
+        let view = ResourceView {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            since: Some(format!("{:.6}", jiff::Timestamp::now())),
+            by: Some(by.to_owned()),
+        };
+        self.0.insert(name.to_owned(), view);
+    }
+
+    pub fn all(&self) -> Vec<ResourceView> {
+        self.0.values().cloned().collect()
+    }
+}

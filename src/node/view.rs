@@ -1,0 +1,120 @@
+//! How a module stands, for people and programs: derived from what holds now.
+use super::clock;
+use super::module::Control;
+use super::site::Site;
+use crate::api::{ModuleView, PeerView, ReplicationView, ResourceView, SettingsView};
+use crate::config::userconfig::Boot;
+use crate::decide::Engine;
+use crate::model::{CopyState, EngineMode, State};
+
+/// The only policy until the register exists; a permanent mark in the status.
+const POLICY: &str = "both-alone";
+
+/// Before the module's task has looked at anything.
+pub fn first(site: &Site) -> ModuleView {
+    let active = &site.active;
+    ModuleView {
+        node: site.node.clone(),
+        module: active.name.clone(),
+        id: active.id,
+        state: State::STOP,
+        since: None,
+        reason: String::new(),
+        epoch: 0,
+        policy: Some(POLICY.to_owned()),
+        peers: Vec::new(),
+        replication: None,
+        addresses: Vec::new(),
+        config_digest: active.digest.clone(),
+        config_date: date(active.date_ms),
+        settings: SettingsView::default(),
+        resources: Vec::new(),
+        loops: 0,
+        loops_max: active.config.maxloop,
+    }
+}
+
+pub(super) fn of(control: &mut Control) -> ModuleView {
+    let machine = &control.machine;
+    let facts = machine.facts();
+    let state = machine.state();
+    let config = &control.site.active.config;
+    let mode = facts.engine.mode();
+    let in_sync =
+        matches!(mode, Some(EngineMode::LeadingMirror | EngineMode::FollowingReady));
+    let side = facts.engine.side();
+    let up_to_date = side.is_some_and(|side| side.copy == CopyState::Current);
+    let now = clock::now();
+    let alive = control.hearts.alive();
+    let known = facts.peer.report.as_ref().filter(|_| alive || facts.peer.connected);
+    let peer = PeerView {
+        node: control.site.peer.clone(),
+        state: known.map(|report| report.state),
+        alive,
+        config_digest: known.map(|report| report.config_digest.clone()),
+        heartbeats: control.hearts.views(now),
+    };
+    let replication = config.rfs.as_ref().map(|rfs| ReplicationView {
+        level: rfs.level,
+        dirs: rfs.dirs.iter().map(|dir| dir.path.clone()).collect(),
+        engine_pid: control.engine_pid.filter(|_| matches!(facts.engine, Engine::Up(_))),
+        status: control.status.clone(),
+        up_to_date,
+        in_sync,
+    });
+    let boot = match config.boot {
+        Boot::On => true,
+        Boot::Off => false,
+        Boot::Auto => machine.memory().running,
+        Boot::Ignore => control.settings.boot.unwrap_or(false),
+    };
+    let settings = SettingsView {
+        boot,
+        failover: machine.memory().failover.unwrap_or(config.failover),
+        errd: control.settings.errd.unwrap_or(true),
+        checker: control.settings.checker.unwrap_or(true),
+    };
+    control.resources.set("state.local", &state.to_string(), "control");
+    let remote = peer.state.map_or("UNKNOWN [Unknown]".to_owned(), |state| state.to_string());
+    control.resources.set("state.remote", &remote, "heart");
+    if config.rfs.is_some() {
+        let value = if up_to_date { "up" } else { "down" };
+        control.resources.set("rfs.uptodate", value, "rfs");
+    }
+    for (name, on) in [
+        ("usersetting.boot", settings.boot),
+        ("usersetting.failover", settings.failover),
+        ("usersetting.errd", settings.errd),
+        ("usersetting.checker", settings.checker),
+    ] {
+        control.resources.set(name, if on { "on" } else { "off" }, "control");
+    }
+    ModuleView {
+        state,
+        since: Some(format!("{:.6}", control.since)),
+        reason: machine.reason().to_owned(),
+        epoch: side.map_or(0, |side| side.lineage.generation()),
+        peers: vec![peer],
+        replication,
+        addresses: control
+            .hands
+            .addresses
+            .try_lock()
+            .map(|addresses| addresses.held().iter().map(ToString::to_string).collect())
+            .unwrap_or_default(),
+        settings,
+        resources: control.resources.all(),
+        loops: u32::try_from(machine.memory().loops.len()).unwrap_or(u32::MAX),
+        ..first(&control.site)
+    }
+}
+
+/// One resource by its name, or all.
+pub fn resources(view: &ModuleView, name: Option<&str>) -> Vec<ResourceView> {
+    let wanted = |resource: &&ResourceView| name.is_none_or(|name| resource.name == name);
+    view.resources.iter().filter(wanted).cloned().collect()
+}
+
+fn date(ms: i64) -> Option<String> {
+    jiff::Timestamp::from_millisecond(ms).ok().map(|time| time.to_string())
+}
