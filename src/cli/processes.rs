@@ -12,7 +12,10 @@ pub fn daemon(context: &mut Context<'_>) -> Result<u8, Refusal> {
     if context.daemon_answers() {
         return Err(failed("a lockstep daemon runs on this node already; see `lockstep level`"));
     }
-    Err(failed("this build has no daemon: `node` is not part of it"))
+    match crate::node::run(context.paths.clone()) {
+        Ok(()) => Ok(0),
+        Err(error) => Err(failed(error.to_string())),
+    }
 }
 
 /// Runs the data plane of one module; `config` is a `model::EngineConfig` as JSON.

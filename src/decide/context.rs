@@ -213,6 +213,12 @@ impl Context {
             Wish::Shutdown => Ending::Stop,
             Wish::StopStart => Ending::StopStart,
             Wish::Wait { reason } => Ending::Wait { reason: reason.clone(), wakeup: false },
+            Wish::Start(StartKind::Prim { .. }) if role == Role::Second => {
+                return Some(Err(self.wrong_state(role, wish, "STOP or WAIT (or use `swap`)")));
+            }
+            Wish::Start(StartKind::Second { .. }) if role.is_primary() => {
+                return Some(Err(self.wrong_state(role, wish, "STOP or WAIT (or use `swap`)")));
+            }
             Wish::Start(_) => {
                 let text = format!("the module is started already ({role})");
                 return Some(Err(Refusal::AlreadyThere(text)));

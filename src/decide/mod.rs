@@ -148,9 +148,11 @@ impl Machine {
     /// The peer said that it gave the primary role up, its address before everything else: nobody
     /// has to ask the network who holds it.
     pub fn announced(&self) -> bool {
-        let swap = self.cx.walk.as_ref().is_some_and(|walk| {
-            matches!(walk.kind, Kind::TakeOver { swap: true })
-        });
+        let swap = self
+            .cx
+            .walk
+            .as_ref()
+            .is_some_and(|walk| matches!(walk.kind, Kind::TakeOver { swap: true }));
         swap || self.cx.facts.peer.left.is_some()
     }
 

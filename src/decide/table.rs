@@ -285,8 +285,8 @@ pub(super) fn down(cx: &Context, from: Role, ending: Ending) -> Walk {
     let walk = row.iter().filter(|(script, _)| script.is_stop()).fold(walk, |walk, (script, _)| {
         walk.run(*script).then_if(*script == StopPrim, Step::ReleaseAddress)
     });
-    walk.then_if(from.is_primary(), Step::Order(EngineCommand::Release))
-        .then_if(outdate, Step::Order(order))
+    walk.then_if(outdate, Step::Order(order))
+        .then(Step::Order(EngineCommand::Release))
         .then(cx.leave(outdate, &reason))
         .run(Transition)
         .then(Step::Enter(Wait))

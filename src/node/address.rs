@@ -25,10 +25,6 @@ impl Addresses {
         Addresses { wanted: wanted.collect(), held: Vec::new() }
     }
 
-    pub fn wanted(&self) -> Vec<IpAddr> {
-        self.wanted.iter().map(|vip| vip.addr).collect()
-    }
-
     pub fn held(&self) -> Vec<IpAddr> {
         self.held.iter().map(|held| held.addr).collect()
     }

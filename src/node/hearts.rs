@@ -39,10 +39,6 @@ impl Hearts {
         ours
     }
 
-    pub fn carries(&self, lan: &str) -> bool {
-        self.0.iter().any(|heart| heart.lan == lan)
-    }
-
     /// Which changed: `heartbeat.<ident>` and whether it is up now.
     pub fn changes(&mut self, now: Moment) -> Vec<(String, bool)> {
         let mut changes = Vec::new();
@@ -67,10 +63,6 @@ impl Hearts {
             age_ms: heart.heard.map(|heard| now.since(heard)),
         };
         self.0.iter().map(view).collect()
-    }
-
-    pub fn resources(&self) -> impl Iterator<Item = (String, bool)> + '_ {
-        self.0.iter().map(|heart| (format!("heartbeat.{}", heart.ident), heart.up == Some(true)))
     }
 }
 

@@ -4,7 +4,9 @@ use super::address::Addresses;
 use super::journal::Journal;
 use super::site::Site;
 use crate::actions::cgroup::{Kill, ModuleGroup};
-use crate::actions::script::{Overrun, Script as File, ScriptCall, ScriptEnd, ScriptResult, ScriptRunner};
+use crate::actions::script::{
+    Overrun, Script as File, ScriptCall, ScriptEnd, ScriptResult, ScriptRunner,
+};
 use crate::actions::vip::Probe;
 use crate::decide::{Event, Job, Outcome, Script};
 use crate::logbook::texts;

@@ -27,17 +27,44 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// What a module's task is told.
 pub enum Input {
-    Heard { lan: String, boot: BootId },
-    Connected { boot: BootId },
+    Heard {
+        lan: String,
+        boot: BootId,
+    },
+    Connected {
+        boot: BootId,
+    },
     Disconnected,
-    BootChanged { boot: BootId },
-    Message { message: PeerMessage, reply: Reply<PeerReply> },
-    Wish { wish: Wish, caller: Caller, answer: oneshot::Sender<Result<String, Refusal>> },
-    Loop { count: LoopCount, answer: oneshot::Sender<bool> },
-    Set { setting: UserSetting, on: bool, answer: oneshot::Sender<Result<(), String>> },
-    Resource { name: String, value: String, by: String },
+    BootChanged {
+        boot: BootId,
+    },
+    Message {
+        message: PeerMessage,
+        reply: Reply<PeerReply>,
+    },
+    Wish {
+        wish: Wish,
+        caller: Caller,
+        answer: oneshot::Sender<Result<String, Refusal>>,
+    },
+    Loop {
+        count: LoopCount,
+        answer: oneshot::Sender<bool>,
+    },
+    Set {
+        setting: UserSetting,
+        on: bool,
+        answer: oneshot::Sender<Result<(), String>>,
+    },
+    Resource {
+        name: String,
+        value: String,
+        by: String,
+    },
     /// End the task; the engine, if one runs, goes on.
-    Quit { done: oneshot::Sender<()> },
+    Quit {
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// `incloop`, `resetloop`, `checkloop`.
@@ -125,8 +152,7 @@ pub fn spawn(
 }
 
 fn load(file: &MemoryFile, journal: &Journal, boot: BootId) -> Stored {
-    let empty =
-        Stored { boot, memory: Memory::default(), settings: UserSettings::default() };
+    let empty = Stored { boot, memory: Memory::default(), settings: UserSettings::default() };
     match file.load() {
         Ok(Some(stored)) if stored.boot == boot => stored,
         Ok(Some(stored)) => Stored { boot, memory: stored.memory.after_reboot(), ..stored },
@@ -284,7 +310,9 @@ impl Control {
             EngineEvent::Hello { pid, side, .. } => {
                 self.engine_pid = Some(*pid);
                 self.hands.journal.set_epoch(side.lineage.generation());
-                if self.ending && let Some(engine) = &self.engine {
+                if self.ending
+                    && let Some(engine) = &self.engine
+                {
                     engine.send(crate::model::EngineCommand::Shutdown);
                 }
             }

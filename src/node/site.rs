@@ -100,15 +100,13 @@ impl Site {
             module: module.clone(),
             node: self.node.clone(),
             listen: SocketAddr::new(listen, port),
-            peers: vec![PeerAddress {
-                node: self.peer.clone(),
-                data: SocketAddr::new(data, port),
-            }],
+            peers: vec![PeerAddress { node: self.peer.clone(), data: SocketAddr::new(data, port) }],
             dirs: rfs.dirs.iter().map(|dir| ReplicatedDir { path: dir.path.clone() }).collect(),
             level: rfs.level,
             state_dir: self.paths.engine_state(module),
             control_socket: self.paths.engine_socket(module),
             pki_dir: self.paths.pki(),
+            link_timeout_ms: Some(millis(self.link_timeout())),
             return_bytes_per_second: rfs.return_bytes_per_second,
         }))
     }

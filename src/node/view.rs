@@ -3,18 +3,23 @@ use super::clock;
 use super::module::Control;
 use super::site::Site;
 use crate::api::{ModuleView, PeerView, ReplicationView, ResourceView, SettingsView};
+use crate::config::store::ActiveModule;
 use crate::config::userconfig::Boot;
 use crate::decide::Engine;
-use crate::model::{CopyState, EngineMode, State};
+use crate::model::{CopyState, EngineMode, NodeName, State};
 
 /// The only policy until the register exists; a permanent mark in the status.
 const POLICY: &str = "both-alone";
 
 /// Before the module's task has looked at anything.
 pub fn first(site: &Site) -> ModuleView {
-    let active = &site.active;
+    unfit(&site.node, &site.active)
+}
+
+/// A module that has no task.
+pub fn unfit(node: &NodeName, active: &ActiveModule) -> ModuleView {
     ModuleView {
-        node: site.node.clone(),
+        node: node.clone(),
         module: active.name.clone(),
         id: active.id,
         state: State::STOP,
@@ -40,8 +45,7 @@ pub(super) fn of(control: &mut Control) -> ModuleView {
     let state = machine.state();
     let config = &control.site.active.config;
     let mode = facts.engine.mode();
-    let in_sync =
-        matches!(mode, Some(EngineMode::LeadingMirror | EngineMode::FollowingReady));
+    let in_sync = matches!(mode, Some(EngineMode::LeadingMirror | EngineMode::FollowingReady));
     let side = facts.engine.side();
     let up_to_date = side.is_some_and(|side| side.copy == CopyState::Current);
     let now = clock::now();

@@ -1,0 +1,373 @@
+//! What a daemon answers: requests of the command line, of scripts, and of other nodes.
+use super::daemon::{Daemon, Member};
+use super::module::{Input, LoopCount, ModuleHandle};
+use super::modules::Entry;
+use super::view;
+use crate::api::response::code;
+use crate::api::view::{LevelView, ModuleSummary};
+use crate::api::{
+    ClusterView, Command, Data, Exit, Handler, ModuleView, NodeView, Origin, Remote, Replies,
+    Request, Response, Switch, UserSetting,
+};
+use crate::cli::offline;
+use crate::config::checks::ready_to_start;
+use crate::decide::{Caller, Refusal, StartKind, Wish};
+use crate::model::{ModuleName, NodeName, Role};
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+/// How long `shutdown` waits for the modules.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(55);
+
+/// The daemon as the local socket and the other nodes see it.
+pub(super) struct Door(pub(super) Arc<Daemon>);
+
+impl Handler for Door {
+    fn handle(&self, request: Request, _replies: Replies) -> BoxFuture<'_, Response> {
+        Box::pin(self.answer(request))
+    }
+}
+
+impl Remote for Door {
+    fn me(&self) -> Option<NodeName> {
+        self.0.member().map(|member| member.node.clone())
+    }
+
+    fn nodes(&self) -> Vec<NodeName> {
+        self.0.member().map(|member| member.cluster().nodes()).unwrap_or_default()
+    }
+
+    fn call(&self, node: NodeName, request: Request) -> BoxFuture<'_, Result<Response, String>> {
+        Box::pin(async move {
+            let member = self.0.member().ok_or("this node belongs to no cluster")?;
+            member.peers.call(&node, request).await.map_err(|error| error.to_string())
+        })
+    }
+}
+
+impl Door {
+    pub(super) async fn answer(&self, request: Request) -> Response {
+        match &request.command {
+            Command::Ping => Response::ok(),
+            Command::Level => level(),
+            Command::State => self.state(request.module.as_ref()),
+            Command::Shutdown => self.shutdown(&request.origin).await,
+            Command::ClusterState => self.cluster_state().await,
+            Command::ClusterConfig { xml } => self.cluster_config(&request, xml.as_deref()).await,
+            Command::Config | Command::Import { .. } | Command::Uninstall => {
+                self.configure(request).await
+            }
+            Command::Install { .. }
+            | Command::ConfCheck
+            | Command::ConfInfo
+            | Command::ModuleList
+            | Command::ClusterConfInfo
+            | Command::Log { .. }
+            | Command::Print { .. } => self.in_files(request).await,
+            _ => match self.task(&request) {
+                Ok(task) => self.of_module(&task, request).await,
+                Err(refused) => refused,
+            },
+        }
+    }
+
+    /// The task of the module that the request names.
+    fn task(&self, request: &Request) -> Result<ModuleHandle, Response> {
+        let Some(module) = &request.module else {
+            return Err(Response::refused("usage", "the request names no module", Exit::Usage));
+        };
+        match self.0.modules.get(module) {
+            Some(Entry::Task(task)) => Ok(task),
+            Some(Entry::Unfit { reason, .. }) => Err(Response::unsafe_now("unfit", reason)),
+            None => Err(Response::no_module(module)),
+        }
+    }
+
+    fn state(&self, module: Option<&ModuleName>) -> Response {
+        let Some(module) = module else {
+            let all = self.0.modules.all();
+            let views: Vec<ModuleView> =
+                all.iter().map(|(_, entry)| (*entry.view()).clone()).collect();
+            return Response::data(Data::Modules(views));
+        };
+        match self.0.modules.get(module) {
+            Some(entry) => Response::data(Data::Module(Box::new((*entry.view()).clone()))),
+            None => Response::no_module(module),
+        }
+    }
+
+    async fn of_module(&self, task: &ModuleHandle, request: Request) -> Response {
+        let caller = caller(&request.origin);
+        let start = |kind| Wish::Start(kind);
+        let wish = match request.command {
+            Command::Start => start(StartKind::Normal),
+            Command::Prim { force, .. } => start(StartKind::Prim { force }),
+            Command::Second { discard, full } => start(StartKind::Second { discard, full }),
+            Command::Stop => Wish::Stop,
+            Command::Forcestop => Wish::ForceStop,
+            Command::Stopstart => Wish::StopStart,
+            Command::Restart => Wish::Restart,
+            Command::Swap => Wish::Swap,
+            Command::Set { setting: UserSetting::Failover, value } => {
+                Wish::Failover(value == Switch::On)
+            }
+            Command::Set { setting, value } => return set(task, setting, value).await,
+            Command::LoopIncrement => return count(task, LoopCount::Increment).await,
+            Command::LoopReset => return count(task, LoopCount::Reset).await,
+            Command::LoopCheck => return count(task, LoopCount::Check).await,
+            Command::Settings => {
+                return Response::data(Data::Settings(task.view.borrow().settings.clone()));
+            }
+            Command::ResourceGet { resource } => {
+                let view = task.view.borrow().clone();
+                let found = view::resources(&view, resource.as_deref());
+                return match (found.is_empty(), resource) {
+                    (true, Some(name)) => Response::refused(
+                        "no-resource",
+                        format!("module {} has no resource {name}", view.module),
+                        Exit::Failed,
+                    ),
+                    _ => Response::data(Data::Resources(found)),
+                };
+            }
+            Command::ResourceSet { resource, value } => {
+                let by = request.origin.caller();
+                let input = Input::Resource { name: resource, value, by };
+                let _ = task.inputs.send(input).await;
+                return Response::ok();
+            }
+            other => return Response::not_in_this_version(other.verb()),
+        };
+        if let (Wish::Start(_), Role::Stop) = (&wish, task.role())
+            && let Err(problems) = ready_to_start(&task.site.active.config, &task.site.active.dir)
+        {
+            let text =
+                format!("module {} is not started: {}", task.site.active.name, problems.join("; "));
+            task.journal.write(
+                "control",
+                crate::logbook::texts::action_refused(wish.name(), &problems.join("; ")),
+            );
+            return Response::refused("not-ready", text, Exit::Failed);
+        }
+        let name = wish.name();
+        match wished(task, wish, caller).await {
+            Some(Ok(text)) => Response::ok_with(text),
+            Some(Err(refusal)) => refused(&refusal, name, task.role()),
+            None => ended(),
+        }
+    }
+
+    /// Every module, all at once; answered when they have stopped.
+    async fn shutdown(&self, origin: &Origin) -> Response {
+        let limit = Instant::now() + SHUTDOWN_LIMIT;
+        let mut waiting = Vec::new();
+        for (name, entry) in self.0.modules.all() {
+            let Entry::Task(task) = entry else { continue };
+            if task.role() == Role::Stop {
+                continue;
+            }
+            wished(&task, Wish::Shutdown, caller(origin)).await;
+            waiting.push((name, task));
+        }
+        let mut late = Vec::new();
+        for (name, mut task) in waiting {
+            let stopped = task.view.wait_for(|view| view.state.role == Role::Stop);
+            if timeout_at(limit, stopped).await.is_err() {
+                late.push(name.to_string());
+            }
+        }
+        if late.is_empty() {
+            return Response::ok_with("all modules are stopped");
+        }
+        let text = format!("still stopping after {SHUTDOWN_LIMIT:?}: {}", late.join(", "));
+        Response::refused("timed-out", text, Exit::TimedOut)
+    }
+
+    /// Changes the files of a module that is in STOP, and its task with them.
+    async fn configure(&self, request: Request) -> Response {
+        let Some(module) = request.module.clone() else {
+            return Response::refused("usage", "the request names no module", Exit::Usage);
+        };
+        if let Some(entry) = self.0.modules.get(&module) {
+            let state = entry.view().state;
+            if state.role != Role::Stop {
+                let text = format!(
+                    "module {module} is {state}: stop it first (`lockstep stop -m {module}`)"
+                );
+                return Response::refused(code::RUNNING, text, Exit::Refused);
+            }
+        }
+        let removes = matches!(request.command, Command::Uninstall);
+        if removes {
+            self.0.modules.remove(&module).await;
+        }
+        let response = self.in_files(request).await;
+        if let (false, Exit::Done, Some(member)) = (removes, response.exit(), self.0.member()) {
+            self.0.modules.reload(&self.0, &member, &module).await;
+        }
+        response
+    }
+
+    async fn in_files(&self, request: Request) -> Response {
+        let paths = self.0.paths.clone();
+        let verb = request.command.verb();
+        let done = tokio::task::spawn_blocking(move || offline::answer(&paths, &request)).await;
+        match done {
+            Ok(Some(response)) => response,
+            Ok(None) => Response::not_in_this_version(verb),
+            Err(error) => Response::refused("failed", error.to_string(), Exit::Failed),
+        }
+    }
+
+    async fn cluster_config(&self, request: &Request, xml: Option<&str>) -> Response {
+        let Some(member) = self.0.member() else {
+            if xml.is_some() {
+                let response = self.in_files(request.clone()).await;
+                if response.exit() != Exit::Done {
+                    return response;
+                }
+            }
+            return match self.0.join_cluster().await {
+                Ok(true) => Response::ok(),
+                Ok(false) => Response::ok_with("this node has no keys yet: init or join a cluster"),
+                Err(reason) => Response::refused("cluster", reason, Exit::Failed),
+            };
+        };
+        let text = match xml {
+            Some(text) => text.to_owned(),
+            None => match std::fs::read_to_string(self.0.paths.cluster_xml()) {
+                Ok(text) => text,
+                Err(error) => {
+                    let text = format!("cannot read cluster.xml: {error}");
+                    return Response::refused("cluster", text, Exit::Failed);
+                }
+            },
+        };
+        match member.peers.apply_cluster(text).await {
+            Ok(digest) => Response::ok_with(format!("cluster.xml {digest} is in use")),
+            Err(error) => Response::refused("cluster", error.to_string(), Exit::Usage),
+        }
+    }
+
+    async fn cluster_state(&self) -> Response {
+        let Some(member) = self.0.member() else {
+            let text = "this node belongs to no cluster yet; run `lockstep cluster init` or \
+                        `lockstep cluster join` first";
+            return Response::refused("no-cluster", text, Exit::Failed);
+        };
+        let list = Request::new(Origin::default(), None, Command::ModuleList);
+        let modules = match self.in_files(list).await {
+            Response::Data { data: Data::Installed(modules) } => modules,
+            _ => Vec::new(),
+        };
+        Response::data(Data::Cluster(cluster_view(&member, &modules).await))
+    }
+}
+
+async fn cluster_view(member: &Member, modules: &[ModuleSummary]) -> ClusterView {
+    let cluster = member.cluster();
+    let status = member.peers.status().await;
+    let nodes = cluster.nodes().into_iter().map(|node| {
+        let own = node == member.node;
+        let links: Vec<_> = status.iter().filter(|link| link.node == node).collect();
+        let addresses = cluster.lans.iter().filter_map(|lan| {
+            let address = lan.address_of(&node)?;
+            Some((lan.name.clone(), address.to_string()))
+        });
+        let digest = links.iter().find_map(|link| link.cluster_digest.clone());
+        NodeView {
+            addresses: addresses.collect(),
+            reachable: own || links.iter().any(|link| link.connected),
+            version: if own {
+                Some(env!("CARGO_PKG_VERSION").to_owned())
+            } else {
+                links.iter().find_map(|link| link.version.clone())
+            },
+            config_digest: if own { Some(member.peers.cluster_digest()) } else { digest },
+            modules: if own { modules.to_vec() } else { Vec::new() },
+            node,
+        }
+    });
+    ClusterView { me: member.node.clone(), nodes: nodes.collect() }
+}
+
+fn level() -> Response {
+    let kernel = nix::sys::utsname::uname();
+    let kernel = kernel.map(|name| name.release().to_string_lossy().into_owned());
+    Response::data(Data::Level(LevelView {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        kernel: kernel.unwrap_or_default(),
+    }))
+}
+
+fn caller(origin: &Origin) -> Caller {
+    match &origin.identity {
+        Some(identity) => Caller::Identity(identity.clone()),
+        None => Caller::User(origin.caller()),
+    }
+}
+
+/// `None`: the module's task has ended.
+async fn wished(
+    task: &ModuleHandle,
+    wish: Wish,
+    caller: Caller,
+) -> Option<Result<String, Refusal>> {
+    let (answer, answered) = oneshot::channel();
+    task.inputs.send(Input::Wish { wish, caller, answer }).await.ok()?;
+    answered.await.ok()
+}
+
+async fn count(task: &ModuleHandle, count: LoopCount) -> Response {
+    let (answer, answered) = oneshot::channel();
+    let _ = task.inputs.send(Input::Loop { count, answer }).await;
+    match answered.await {
+        Ok(true) if count != LoopCount::Reset => Response::refused(
+            code::LOOP_LIMIT,
+            "the limit of error-driven actions (maxloop) is reached",
+            Exit::Failed,
+        ),
+        Ok(_) => Response::ok(),
+        Err(_) => ended(),
+    }
+}
+
+async fn set(task: &ModuleHandle, setting: UserSetting, value: Switch) -> Response {
+    let (answer, answered) = oneshot::channel();
+    let on = value == Switch::On;
+    let _ = task.inputs.send(Input::Set { setting, on, answer }).await;
+    match answered.await {
+        Ok(Ok(())) => Response::ok(),
+        Ok(Err(reason)) => Response::refused("failed", reason, Exit::Failed),
+        Err(_) => ended(),
+    }
+}
+
+fn ended() -> Response {
+    let text = "the module is being configured anew; ask again";
+    Response::refused("busy", text, Exit::Failed)
+}
+
+fn refused(refusal: &Refusal, wish: &str, role: Role) -> Response {
+    let text = refusal.to_string();
+    match refusal {
+        Refusal::AlreadyThere(_) => {
+            let code = match (wish, role) {
+                ("stop" | "forcestop", _) => code::ALREADY_STOPPED,
+                ("prim" | "primforce", _) => code::ALREADY_PRIMARY,
+                ("second", _) => code::ALREADY_SECONDARY,
+                _ => code::ALREADY_STARTED,
+            };
+            Response::already(code, text)
+        }
+        Refusal::WrongState { .. } => Response::refused("wrong-state", text, Exit::Failed),
+        Refusal::PeerPrimary(_) => Response::unsafe_now("peer-primary", text),
+        Refusal::PeerNotPrimary(_) => Response::unsafe_now("peer-not-primary", text),
+        Refusal::Incomplete(_) => Response::unsafe_now("incomplete", text),
+        Refusal::PeerSilent(_) => Response::refused("peer-silent", text, Exit::NoPeer),
+    }
+}
