@@ -35,7 +35,7 @@ pub struct Portion {
 #[must_use = "what was marked again must be sent again"]
 pub enum Cleared {
     Clean,
-    /// Marked again since it was taken: still dirty.
+    /// Still dirty: marked again since it was taken, or part of a whole that is.
     MarkedAgain,
 }
 
@@ -112,7 +112,7 @@ impl DirtySet {
                 .find(zone)
                 .is_some_and(|known| known.stamp() != stamp && known.pages.intersects(pages)),
         };
-        // A whole that was marked meanwhile holds this part as well.
+        // The whole holds this part as well, and is still to be sent.
         let waits = part != Part::Names && part != Part::Whole && object.is_dirty(WHOLE);
         if marked || waits {
             return Cleared::MarkedAgain;

@@ -158,7 +158,7 @@ impl DirtySet {
         if range.is_empty() {
             return Mark::Known;
         }
-        self.change(key, |object, _| object.cover(key, zones))
+        self.change(key, |object, _| object.touch(key, zones))
     }
 
     /// Any byte of `range` is dirty.

@@ -110,6 +110,19 @@ impl Object {
         }
     }
 
+    /// As `cover`, for pages that are not going to be dirty.
+    pub(super) fn touch(
+        &mut self,
+        key: ObjectKey,
+        zones: impl Iterator<Item = (u32, PageMap)> + Clone,
+    ) -> Mark {
+        let mark = self.cover(key, zones.clone());
+        if self.recorded & WHOLE == 0 {
+            zones.for_each(|(zone, _)| self.zones.entry(zone).set_wider());
+        }
+        mark
+    }
+
     pub(super) fn contains_any(&self, zones: impl Iterator<Item = (u32, PageMap)>) -> bool {
         let dirty =
             |(zone, pages)| self.zones.find(zone).is_some_and(|z| z.pages.intersects(pages));
@@ -124,6 +137,7 @@ impl Object {
         self.zones.retain(|_, zone| {
             zone.pages = PageMap::EMPTY;
             zone.set_compare(false);
+            zone.set_wider();
             true
         });
     }
@@ -144,6 +158,7 @@ impl Object {
         let left = zone.pages.without(pages);
         self.dirty_pages -= zone.pages.count() - left.count();
         zone.pages = left;
+        zone.set_wider();
         if left.is_empty() {
             zone.set_compare(false);
         }
@@ -210,8 +225,7 @@ impl Object {
             return;
         }
         for (zone, known) in self.zones.from(0) {
-            let only_recorded = known.pages.is_empty();
-            if exact && !known.compare() && !only_recorded {
+            if exact && known.is_exact() {
                 records.push(DirtyRecord::Pages { key, zone, pages: known.pages });
             } else {
                 push_zone(records, key, zone);
@@ -222,8 +236,7 @@ impl Object {
     pub(super) fn written(&mut self, exact: bool) {
         self.recorded |= self.dirty;
         self.zones.retain(|_, zone| {
-            let by_page = exact && !zone.compare() && !zone.pages.is_empty();
-            zone.set_covered(!by_page);
+            zone.set_covered(!(exact && zone.is_exact()));
             true
         });
     }

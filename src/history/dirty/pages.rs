@@ -106,8 +106,9 @@ pub(super) struct Zone {
 
 const COMPARE: u32 = 1 << 31;
 const COVERED: u32 = 1 << 30;
-/// Stamps count rounds of a drain and may wrap: they are only compared for equality.
-pub(super) const STAMP_MASK: u32 = COVERED - 1;
+const WIDER: u32 = 1 << 29;
+/// Stamps count portions of a drain and may wrap: they are only compared for equality.
+pub(super) const STAMP_MASK: u32 = WIDER - 1;
 
 impl Zone {
     pub(super) fn stamp(self) -> u32 {
@@ -126,6 +127,17 @@ impl Zone {
     /// The dirty file names the whole zone: any page of it may change without another record.
     pub(super) fn covered(self) -> bool {
         self.word & COVERED != 0
+    }
+    /// Its dirty pages are all there is to say of it.
+    pub(super) fn is_exact(self) -> bool {
+        !self.compare() && !self.wider() && !self.pages.is_empty()
+    }
+    /// More must stay recorded than the pages that are dirty: some were sent or cleared.
+    pub(super) fn wider(self) -> bool {
+        self.word & WIDER != 0
+    }
+    pub(super) fn set_wider(&mut self) {
+        self.word |= WIDER;
     }
     pub(super) fn set_covered(&mut self, on: bool) {
         self.word = if on { self.word | COVERED } else { self.word & !COVERED };
