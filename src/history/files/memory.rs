@@ -64,10 +64,12 @@ impl MemoryFile {
         };
         let mut lines = bytes.split(|byte| *byte == b'\n');
         let head = lines.next().unwrap_or_default();
-        let found =
-            disk::version(head, KIND).ok_or_else(|| damaged("its first line is not ours"))?;
-        if found > VERSION {
-            return Err(FileError::Newer { path: self.path.clone(), found, known: VERSION });
+        match disk::version(head, KIND) {
+            Some(VERSION) => {}
+            Some(found) if found > VERSION => {
+                return Err(FileError::Newer { path: self.path.clone(), found, known: VERSION });
+            }
+            _ => return Err(damaged("its first line is not ours")),
         }
         let text = lines.next().and_then(disk::unseal);
         let text = text.ok_or_else(|| damaged("its checksum does not match its content"))?;

@@ -51,3 +51,6 @@ impl FileError {
         move |source| FileError::Io { action, path, source }
     }
 }
+
+#[cfg(test)]
+mod tests;
