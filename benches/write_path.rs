@@ -32,7 +32,10 @@ fn main() {
     let pair = pair::Pair::mirrored(Level::Mirror);
     let plain = tempfile::tempdir().unwrap();
     let me = std::env::current_exe().unwrap();
-    println!("{:<12} {:<8} {:>12} {:>10} {:>10}", "workload", "where", "per second", "p50 µs", "p99 µs");
+    println!(
+        "{:<12} {:<8} {:>12} {:>10} {:>10}",
+        "workload", "where", "per second", "p50 µs", "p99 µs"
+    );
     for round in 0..3 {
         for workload in &wanted {
             let run = |place: &str, mut command: Command| {
@@ -75,8 +78,13 @@ const SPAN: Duration = Duration::from_secs(2);
 const FILE_BYTES: u64 = 64 << 20;
 
 fn layout(path: &Path) -> std::fs::File {
-    let file =
-        std::fs::File::options().create(true).truncate(false).read(true).write(true).open(path).unwrap();
+    let file = std::fs::File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
     if file.metadata().unwrap().len() < FILE_BYTES {
         let block = vec![b'z'; 1 << 20];
         for index in 0..FILE_BYTES >> 20 {

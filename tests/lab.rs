@@ -1,6 +1,6 @@
 //! The lab keeps its promises: nodes are apart, a power cut loses exactly what was not synced, a
 //! pause pauses, a cut cuts, the outside sees what a node sees, and nothing is left behind.
-//! Nodes run without daemon here; the program's own behaviour is tested in `tests/cluster`.
+//! Nodes run without daemon in all tests but the last; what the program does is tested in `tests/cluster`.
 #[path = "support/lab.rs"]
 mod support;
 use std::fs;
@@ -309,4 +309,29 @@ fn down_leaves_nothing_behind() {
     lab.run(["down"]);
     other.run(["down"]);
     wait_for("no trace", || traces(&lab.name).is_empty() && traces(&other.name).is_empty());
+}
+
+#[test]
+fn up_joins_a_cluster_and_init_keeps_its_daemons() {
+    let Some(lab) = Lab::cluster("joined", &["--nodes", "3", "--lans", "2"]) else { return };
+    for node in ["n1", "n2", "n3"] {
+        let state = lab.sh(node, "lockstep cluster state --json");
+        assert_eq!(state.matches("\"reachable\": true").count(), 3, "{node}: {state}");
+        assert_eq!(state.matches("\"lan\": \"lan2\"").count(), 3, "{node}: {state}");
+    }
+    let daemon = "pgrep -x -f 'lockstep daemon'";
+    let before = lab.sh("n1", daemon);
+    lab.sh("n1", &format!("kill -KILL {before}"));
+    let since = std::time::Instant::now();
+    wait_for("another daemon", || lab.holds("n1", &format!("{daemon} | grep -qvx {before}")));
+    assert!(
+        since.elapsed().as_millis() < 1000,
+        "init starts it again at once: {:?}",
+        since.elapsed()
+    );
+    lab.run(["kill", "n2"]);
+    lab.run(["boot", "n2"]);
+    assert!(lab.holds("n2", "lockstep level"), "boot returns when the daemon answers");
+    lab.run(["shutdown", "n3"]);
+    assert!(lab.path("n3", "/var/log/lockstep/daemon.log").exists(), "its log lies on its disk");
 }
