@@ -24,7 +24,7 @@ const XML: &str = r#"<cluster><lans port="4800" pulse="100">
 </lans></cluster>"#;
 
 fn name(text: &str) -> NodeName {
-    NodeName::new(text).unwrap()
+    NodeName::new(text).expect("a valid name")
 }
 
 /// Runs `ip` in the namespace of the calling thread.

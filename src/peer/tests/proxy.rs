@@ -26,7 +26,7 @@ impl State {
     fn loses(&self, cut: &AtomicBool) -> bool {
         let passed = self.passed.fetch_add(1, Ordering::Relaxed) + 1;
         let every = self.lose_every.load(Ordering::Relaxed);
-        let lost = cut.load(Ordering::Relaxed) || (every > 0 && passed % every == 0);
+        let lost = cut.load(Ordering::Relaxed) || (every > 0 && passed.is_multiple_of(every));
         self.dropped.fetch_add(u64::from(lost), Ordering::Relaxed);
         lost
     }
