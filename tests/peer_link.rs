@@ -2,7 +2,10 @@
 //! virtual cables. Goal: addresses that come late, interfaces that go down and IPv6 are
 //! survived, and what is cut is back within a second after it can be.
 //!
-//! Each node is a thread with a network namespace and a runtime of its own.
+//! Each node is a thread with a network namespace and a runtime of its own. The last test does the
+//! same to real daemons, in a lab.
+#[path = "support/lab.rs"]
+mod support;
 use lockstep::config::cluster::ClusterConfig;
 use lockstep::config::paths::Paths;
 use lockstep::model::{BootId, ModuleName, NodeName, PeerMessage, PeerReply};
@@ -12,6 +15,7 @@ use std::future::Future;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
+use support::{Lab, wait_for};
 use tokio::sync::mpsc;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -237,4 +241,80 @@ fn an_interface_that_was_down_is_back_within_a_second_and_the_other_lan_never_no
             assert!(began.elapsed() < HEAL_LIMIT, "{:?}", began.elapsed());
         }
     });
+}
+
+/// What `lockstep WORDS` says on a node, and its exit code.
+fn lockstep(lab: &Lab, node: &str, words: &str) -> (String, i32) {
+    let script = format!("lockstep {words} 2>&1");
+    let output = lab.try_run(["exec", node, "--", "sh", "-c", &script]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    (text, output.status.code().expect("not killed by a signal"))
+}
+
+fn answers(lab: &Lab, from: &str, to: &str) -> bool {
+    lockstep(lab, from, &format!("-H {to} level")).1 == 0
+}
+
+#[test]
+fn real_daemons_stay_linked_through_cuts_kills_and_new_files() {
+    let Some(lab) = Lab::cluster("peerlink", &["--lans", "2"]) else { return };
+    wait_for("a link on both nodes", || answers(&lab, "n1", "n2") && answers(&lab, "n2", "n1"));
+
+    // One lan cut: nobody who asks notices, not even the first one.
+    lab.run(["cut", "n1", "n2", "--lan", "1"]);
+    for (from, to) in [("n1", "n2"), ("n2", "n1")] {
+        let began = Instant::now();
+        assert!(answers(&lab, from, to), "{from} asks {to} over the other lan");
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+    // Both cut: an answer all the same, and it says what is wrong.
+    lab.run(["cut", "n1", "n2", "--lan", "2"]);
+    wait_for("an end of both links", || {
+        lab.sh("n1", "cat /var/log/lockstep/daemon.log").contains("lans_left=0")
+    });
+    let began = Instant::now();
+    let (text, code) = lockstep(&lab, "n1", "-H n2 level");
+    assert_eq!(code, 6, "{text}");
+    assert!(text.contains("there is no link to node n2 over lan default, lan lan2"), "{text}");
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    lab.run(["heal"]);
+    let began = Instant::now();
+    wait_for("an answer after the cut", || answers(&lab, "n1", "n2"));
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+
+    // A daemon that is killed is started again and linked without anybody's help.
+    let pid = "lockstep level | sed 's/.*daemon \\([0-9]*\\).*/\\1/'";
+    let before = lab.sh("n2", pid);
+    lab.sh("n2", &format!("kill -9 {before}"));
+    wait_for("another daemon on n2", || {
+        let (text, code) = lockstep(&lab, "n1", "-H n2 level");
+        code == 0 && !text.contains(&format!("daemon {before},"))
+    });
+
+    // A node that was paused is linked again when it goes on.
+    lab.run(["freeze", "n2"]);
+    let (text, code) = lockstep(&lab, "n1", "cluster state");
+    assert_eq!(code, 0, "{text}");
+    wait_for("the end of the links", || {
+        lockstep(&lab, "n1", "cluster state").0.contains("Node n2 : NOT REACHABLE")
+    });
+    lab.run(["thaw", "n2"]);
+    wait_for("an answer after the pause", || answers(&lab, "n1", "n2"));
+
+    // A new file goes to all; one with a mistake goes nowhere.
+    lab.sh("n1", "echo '<!-- new -->' >>/etc/lockstep/cluster.xml");
+    let (text, code) = lockstep(&lab, "n1", "-H '*' -G");
+    assert_eq!(code, 0, "{text}");
+    let good = lab.sh("n2", "cat /etc/lockstep/cluster.xml");
+    assert!(good.contains("<!-- new -->"), "{good}");
+    lab.sh("n1", "echo '<' >>/etc/lockstep/cluster.xml");
+    assert_eq!(lockstep(&lab, "n1", "-H '*' -G").1, 2);
+    assert_eq!(lab.sh("n2", "cat /etc/lockstep/cluster.xml"), good);
+
+    // Nobody comes in by a word that is no token; the answer says what it is.
+    let address = lab.variable("LAB_ADDR_n1");
+    let join = format!("cluster join {address} --token lockstepjoinaaaa --force --node n9");
+    let (text, code) = lockstep(&lab, "n2", &join);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("not a join token"), "{text}");
 }
