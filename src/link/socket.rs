@@ -54,8 +54,11 @@ impl Socket {
         self.socket.as_raw_fd()
     }
 
+    /// Datagrams in one transmission. All of them together must fit into one UDP payload of
+    /// 65,507 bytes, or the kernel refuses them all.
     pub(super) fn max_segments(&self) -> usize {
-        self.state.max_gso_segments()
+        const SEGMENTS_MAX: usize = 40;
+        self.state.max_gso_segments().min(SEGMENTS_MAX)
     }
 
     /// Receives until nothing is left or `limit` datagrams were taken; `true`: more may wait.
