@@ -8,6 +8,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// More covers than any crash leaves.
+const COVERS_MAX: usize = 64;
+
 /// Type of our mounts in `/proc/self/mountinfo`.
 pub const FUSE_TYPE: &str = "fuse.lockstep";
 /// Source that marks a read-only cover as ours (a bind keeps the source of its file system, so
@@ -102,9 +105,18 @@ pub fn covers(dir: &Path) -> std::io::Result<Vec<bool>> {
 
 /// Removes every cover of ours from `dir`: after a crash, and when a part is given back.
 pub fn uncover_all(dir: &Path) -> Result<usize, Errno> {
-    let count = covers(dir)?.len();
-    for _ in 0..count {
-        uncover(dir, true)?;
+    // Read anew each time: where mounts are shared, taking one away may take its copies with it.
+    let mut count = 0;
+    while !covers(dir)?.is_empty() {
+        if count == COVERS_MAX {
+            return Err(Errno(libc::ELOOP));
+        }
+        match uncover(dir, true) {
+            Ok(()) => {}
+            Err(Errno(libc::EINVAL)) if covers(dir)?.is_empty() => {}
+            Err(errno) => return Err(errno),
+        }
+        count += 1;
     }
     Ok(count)
 }

@@ -80,8 +80,8 @@ impl Machine {
                 let text = format!("the engine could not be started: {reason}");
                 cx.because(text.clone());
                 cx.facts.engine = Engine::Off;
-                cx.memory.running = false;
-                cx.overtake(Ending::Stop, 0);
+                cx.log('C', "engine-start", text.clone());
+                cx.overtake(Ending::Wait { reason: text, wakeup: true }, 0);
             }
             Step::Order(EngineCommand::Lead { .. } | EngineCommand::Follow { .. }) => {
                 // In WAIT the start is only blocked; a role that was held begins anew.

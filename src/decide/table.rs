@@ -164,8 +164,8 @@ fn scripts(from: Role, to: Role) -> &'static [(Script, bool)] {
 pub(super) fn up(start: StartKind, word: Word) -> Walk {
     Walk::new(Kind::Up { start }, Stop, Wait, word)
         .then(Step::Enter(Wait))
-        .then(Step::StartEngine)
         .scripts(scripts(Stop, Wait))
+        .then(Step::StartEngine)
 }
 
 /// WAIT → ALONE, or → PRIM when an equal peer is starting beside. The address is there before
