@@ -93,7 +93,7 @@ impl Machine {
             Role::Wait => Part::Wait(Wait::adopt(&memory, now)),
             Role::Alone => Part::Alone(Alone::default()),
             Role::Prim => Part::Prim(Prim::adopt(now)),
-            Role::Second => Part::Second(Second::new(false, now)),
+            Role::Second => Part::Second(Second::new(false)),
         };
         Machine { cx: Context::new(policy, memory, now), part }
     }

@@ -322,7 +322,7 @@ impl Machine {
             self.part = match role {
                 Role::Alone => Part::Alone(alone::Alone::default()),
                 Role::Prim => Part::Prim(prim::Prim::new(kind.as_ref(), now)),
-                _ => Part::Second(second::Second::new(was_primary, now)),
+                _ => Part::Second(second::Second::new(was_primary)),
             };
         } else if role == Role::Wait {
             let unheard = matches!(&self.part, Part::Prim(prim) if prim.unheard);

@@ -18,10 +18,11 @@ const NOBODY_MS: u64 = 10_000;
 pub struct Second {
     /// Was primary before its last stop: gets the role back with `defaultprim="lastprim"`.
     reclaim: bool,
-    since: Moment,
     /// Since when it is in sync, for `defaultprim`.
     ready_since: Option<Moment>,
     asked: bool,
+    /// Since when the peer is SECOND as well.
+    both_since: Option<Moment>,
     /// Recorded *outdated* and has to follow anew.
     outdated: bool,
 }
@@ -42,8 +43,8 @@ enum Primary {
 }
 
 impl Second {
-    pub(super) fn new(reclaim: bool, now: Moment) -> Second {
-        Second { reclaim, since: now, ready_since: None, asked: false, outdated: false }
+    pub(super) fn new(reclaim: bool) -> Second {
+        Second { reclaim, ready_since: None, asked: false, both_since: None, outdated: false }
     }
 
     pub(super) fn deadline(&self, cx: &Context) -> Option<Moment> {
@@ -53,7 +54,7 @@ impl Second {
             }
             _ => None,
         };
-        let settling = Some(self.since.plus(NOBODY_MS));
+        let settling = self.both_since.map(|since| since.plus(NOBODY_MS));
         let times = failback.into_iter().chain(cx.silence_at()).chain(settling);
         times.filter(|at| *at > cx.now).min()
     }
@@ -95,6 +96,8 @@ impl Second {
             cx.because(text.clone());
             return cx.down(Role::Second, Ending::Wait { reason: text, wakeup: false });
         }
+        let both = cx.facts.peer.role() == Some(Role::Second) && !self.linked(cx);
+        self.both_since = both.then(|| self.both_since.unwrap_or(cx.now));
         match self.primary(cx) {
             Primary::Gone { reason, action } => self.primary_gone(cx, reason, action),
             Primary::Leads => self.follow(cx),
@@ -119,7 +122,9 @@ impl Second {
             Some(Role::Stop | Role::Wait) => {
                 return gone(format!("{name} is primary no more"), REMOTE_STOP);
             }
-            Some(Role::Second) if !self.linked(cx) && cx.now.since(self.since) >= NOBODY_MS => {
+            Some(Role::Second)
+                if self.both_since.is_some_and(|since| cx.now.since(since) >= NOBODY_MS) =>
+            {
                 return Primary::Nobody;
             }
             Some(Role::Second | Role::Alone | Role::Prim) | None => {}

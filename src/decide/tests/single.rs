@@ -203,7 +203,8 @@ fn swap_stops_here_before_it_starts_there() {
             "start_prim SECOND PRIM start",
         ]
     );
-    // Typed on the secondary it moves the role back.
+    // Typed on the secondary, a long time later, it moves the role back.
+    world.run(60_000);
     world.wish(0, Wish::Swap);
     world.run(5_000);
     assert_eq!(states(&world), ["PRIM Ready", "SECOND Ready"], "{}", world.tail());
