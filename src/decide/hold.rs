@@ -33,7 +33,11 @@ impl Hold {
 }
 
 pub(super) fn settle(cx: &mut Context, role: Role) {
-    let holding = cx.facts.engine.mode() == Some(EngineMode::Holding);
+    // Its daemon is faster than its silence: a secondary that left is not waited for.
+    let gone = cx.facts.peer.left.as_ref().is_some_and(|left| left.outdated);
+    let mode = cx.facts.engine.mode();
+    let holding =
+        mode == Some(EngineMode::Holding) || mode == Some(EngineMode::LeadingMirror) && gone;
     if !holding || !role.is_primary() || cx.resigned {
         cx.hold = Hold::default();
         return;

@@ -141,7 +141,9 @@ impl ModelEngine {
                 self.mode = EngineMode::FollowingDetached;
                 vec![EngineEvent::Following, self.status(false)]
             }
-            EngineCommand::GoAlone { .. } if self.mode == EngineMode::Holding => {
+            EngineCommand::GoAlone { .. }
+                if matches!(self.mode, EngineMode::Holding | EngineMode::LeadingMirror) =>
+            {
                 self.mode = EngineMode::LeadingAlone;
                 self.data.sole = true;
                 self.fresh = true;
