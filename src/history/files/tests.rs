@@ -10,6 +10,11 @@ use crate::model::{
     Seq,
 };
 
+/// In memory where that exists: what is tested is not the speed of a disk.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 fn node(name: &str) -> NodeName {
     NodeName::new(name).unwrap()
 }

@@ -121,7 +121,7 @@ impl Life {
 
 /// Runs the whole life once; returns its steps.
 fn live() -> (Life, Vec<Step>) {
-    let mut life = Life { dir: tempfile::tempdir().unwrap(), truths: Vec::new() };
+    let mut life = Life { dir: scratch(), truths: Vec::new() };
     let dir = life.dir.path().to_owned();
     STEPS.with_borrow_mut(Vec::clear);
     // In sync: n2's disk stands at 5, both page caches at 8. Objects 1 to 4 changed since 5.
@@ -162,7 +162,8 @@ fn live() -> (Life, Vec<Step>) {
     life.now(&changed, true, true);
     let level = Memory { position: at(2, 13), ..memory() };
     memory_file.store(&level).unwrap();
-    life.now(&[], true, false);
+    // In sync again: an operation on object 50 that no file holds. The old file must not count.
+    life.now(&[50], true, false);
     DirtyFile::remove(&dir).unwrap();
     memory_file.store(&Memory { exact: true, ..level }).unwrap();
     let steps = STEPS.with_borrow(Clone::clone);
@@ -189,7 +190,7 @@ fn peer(position: Position, exact: bool, epochs: u64, copy: CopyState) -> Side {
 #[test]
 fn cut_anywhere_it_is_never_less_dirty_than_true_and_never_in_sync_by_mistake() {
     let (life, steps) = live();
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = scratch();
     let mut disk = Disk::default();
     let mut plans = BTreeMap::new();
     for count in 1..=steps.len() {
@@ -241,6 +242,7 @@ fn check(
         peer(at(1, 8), true, 1, CopyState::Outdated),
         peer(at(1, 5), false, 1, CopyState::Incomplete),
         peer(at(2, 13), true, 2, CopyState::Current),
+        peer(at(2, 13), false, 2, CopyState::Current),
     ];
     for follower in level {
         let verdict = handshake(&side, &follower);
@@ -270,4 +272,46 @@ fn check(
     if let Some(before) = before {
         fs::write(dir.join("dirty"), before).unwrap();
     }
+}
+
+#[test]
+fn a_reboot_loses_memory_only_while_a_peer_was_in_sync_and_nothing_was_flushed() {
+    let dir = scratch();
+    let dir = dir.path();
+    let file = MemoryFile::new(dir);
+    let lost = |memory: &Memory, boot| {
+        file.store(memory).unwrap();
+        Remembered::load(dir, boot).unwrap().side(&node("n1"), boot).lost_volatile
+    };
+    let (same, other) = (BOOT, BootId(12));
+    assert!(!lost(&memory(), same), "the engine died, the page cache did not");
+    assert!(lost(&memory(), other));
+    assert!(!lost(&Memory { exact: true, ..memory() }, other), "stopped in order");
+    assert!(!lost(&Memory { in_sync_with: None, sole: true, ..memory() }, other), "alone");
+    let still = Memory { lost_volatile: true, boot: other, ..memory() };
+    assert!(lost(&still, other), "until somebody answered");
+}
+
+#[test]
+fn what_is_lost_is_said_and_never_stops_the_start() {
+    let dir = scratch();
+    let dir = dir.path();
+    let alone = Memory { sole: true, in_sync_with: None, dirty_base: Some(at(1, 5)), ..memory() };
+    MemoryFile::new(dir).store(&alone).unwrap();
+    let said = |what: &str| {
+        let remembered = Remembered::load(dir, BOOT).unwrap();
+        assert!(remembered.dirty.is_none());
+        assert!(remembered.notes.iter().any(|note| note.contains(what)), "{:?}", remembered.notes);
+        remembered
+    };
+    said("it is missing; the next return compares everything");
+    DirtyFile::create(dir, at(1, 4), &node("n2"), &mut set()).unwrap();
+    said("it begins at another position");
+    fs::write(dir.join("dirty"), "rubbish").unwrap();
+    said("its header is cut short");
+    fs::write(dir.join("memory"), "rubbish").unwrap();
+    let remembered = Remembered::load(dir, BOOT).unwrap();
+    let side = remembered.side(&node("n1"), BOOT);
+    assert_eq!((side.copy, side.exact), (CopyState::Unknown, false));
+    assert!(remembered.notes[0].contains("`prim` or `second`"), "{:?}", remembered.notes);
 }

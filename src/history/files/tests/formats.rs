@@ -22,7 +22,7 @@ fn damages(bytes: &[u8]) -> impl Iterator<Item = (String, Vec<u8>)> + '_ {
 
 #[test]
 fn fixtures_of_every_format_are_read_and_written_alike() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let dir = dir.path();
     for name in ["lineage.a", "lineage.b"] {
         fs::write(dir.join(name), fixture("lineage-1")).unwrap();
@@ -37,7 +37,7 @@ fn fixtures_of_every_format_are_read_and_written_alike() {
     assert_eq!((loaded.base, loaded.peer.as_str()), (at(1, 5), "n2"));
     assert_eq!(loaded.set.records(true), expected_records());
 
-    let new = tempfile::tempdir().unwrap();
+    let new = scratch();
     let new = new.path();
     let (mut file, _) = LineageFile::open(new).unwrap();
     file.adopt(&lineage(3)).unwrap();
@@ -74,7 +74,7 @@ fn expected_records() -> Vec<DirtyRecord> {
 
 #[test]
 fn a_newer_format_is_refused_by_name() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let dir = dir.path();
     fs::write(dir.join("memory"), "lockstep-memory 2\n").unwrap();
     let error = MemoryFile::new(dir).load().unwrap_err().to_string();
@@ -91,7 +91,7 @@ fn a_newer_format_is_refused_by_name() {
 
 #[test]
 fn memory_damaged_anywhere_is_no_memory() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     for (what, bytes) in damages(&fixture("memory-1")) {
         fs::write(dir.path().join("memory"), bytes).unwrap();
         let loaded = MemoryFile::new(dir.path()).load();
@@ -104,7 +104,7 @@ fn memory_damaged_anywhere_is_no_memory() {
 
 #[test]
 fn a_lineage_damaged_in_one_copy_is_repaired_from_the_other() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let dir = dir.path();
     let good = fixture("lineage-1");
     for damaged in ["lineage.a", "lineage.b"] {
@@ -129,7 +129,7 @@ fn a_lineage_damaged_in_one_copy_is_repaired_from_the_other() {
 
 #[test]
 fn a_lineage_damaged_in_both_copies_is_refused_never_shortened() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let dir = dir.path();
     for (what, bytes) in damages(&fixture("lineage-1")) {
         fs::write(dir.join("lineage.a"), &bytes).unwrap();
@@ -152,7 +152,7 @@ fn a_lineage_damaged_in_both_copies_is_refused_never_shortened() {
 
 #[test]
 fn a_failed_append_leaves_no_trace_in_the_next_one() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (mut file, _) = LineageFile::open(dir.path()).unwrap();
     file.adopt(&lineage(2)).unwrap();
     for name in ["lineage.a", "lineage.b"] {
@@ -169,7 +169,7 @@ fn a_failed_append_leaves_no_trace_in_the_next_one() {
 
 #[test]
 fn a_lineage_that_is_no_ancestor_is_not_adopted_but_may_be_replaced() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (mut file, _) = LineageFile::open(dir.path()).unwrap();
     file.adopt(&lineage(2)).unwrap();
     let mut fork = lineage(1);
@@ -183,7 +183,7 @@ fn a_lineage_that_is_no_ancestor_is_not_adopted_but_may_be_replaced() {
 
 #[test]
 fn a_dirty_file_damaged_anywhere_is_lost_and_a_torn_end_is_dropped() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let mut file = DirtyFile::create(dir.path(), at(1, 5), &node("n2"), &mut set()).unwrap();
     let initial = file.records();
     for ino in 10..14 {
@@ -216,7 +216,7 @@ fn a_dirty_file_damaged_anywhere_is_lost_and_a_torn_end_is_dropped() {
 
 #[test]
 fn a_record_of_another_file_or_place_is_not_taken() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let mut file = DirtyFile::create(dir.path(), at(1, 5), &node("n2"), &mut set()).unwrap();
     file.append(&[DirtyRecord::Names { key: key(9) }, DirtyRecord::Names { key: key(8) }]).unwrap();
     let mut bytes = fs::read(dir.path().join("dirty")).unwrap();
@@ -229,7 +229,7 @@ fn a_record_of_another_file_or_place_is_not_taken() {
 
 #[test]
 fn a_rewrite_keeps_what_was_appended_meanwhile() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let mut set = set();
     let mut file = DirtyFile::create(dir.path(), at(1, 5), &node("n2"), &mut set).unwrap();
     for ino in 20..60 {
@@ -260,7 +260,7 @@ fn a_rewrite_keeps_what_was_appended_meanwhile() {
 
 #[test]
 fn a_checkpoint_keeps_exact_pages_and_asks_again_for_new_ones() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let mut set = set();
     let mut file = DirtyFile::create(dir.path(), at(1, 5), &node("n2"), &mut set).unwrap();
     let mark = |set: &mut DirtySet, page: u64| set.mark_pages(key(5), page * 4096..page * 4096 + 1);
@@ -281,7 +281,7 @@ fn a_checkpoint_keeps_exact_pages_and_asks_again_for_new_ones() {
 #[ignore = "writes the fixtures of a new format; never again for an old one"]
 fn write_fixtures() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/history");
-    let new = tempfile::tempdir().unwrap();
+    let new = scratch();
     let new = new.path();
     let (mut file, _) = LineageFile::open(new).unwrap();
     file.adopt(&lineage(3)).unwrap();
