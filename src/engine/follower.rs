@@ -255,8 +255,10 @@ impl Engine {
             return self.sync_batch();
         };
         self.follower.running.insert(seq);
-        self.pool
-            .run(move || Done::Synced { seq, result: sys::sync_file(file.as_raw_fd(), data_only) });
+        self.run_after_flush(move || Done::Synced {
+            seq,
+            result: sys::sync_file(file.as_raw_fd(), data_only),
+        });
     }
 
     fn sync_batch(&mut self) {

@@ -620,7 +620,7 @@ impl Engine {
         let all = subject(op).is_none();
         match shared {
             Err(errno) => self.local_synced(seq, Err(errno)),
-            Ok(file) => self.pool.run(move || {
+            Ok(file) => self.run_after_flush(move || {
                 let fd = file.as_raw_fd();
                 let result = if all { sys::sync_fs(fd) } else { sys::sync_file(fd, data_only) };
                 Done::Synced { seq, result }

@@ -85,6 +85,7 @@ pub struct Engine {
     pub exit: bool,
     next_tick: Instant,
     pub next_status: Option<Instant>,
+    jobs: Vec<Box<dyn FnOnce() -> Done + Send>>,
     wakes: Vec<Wake>,
 }
 
@@ -128,6 +129,7 @@ impl Engine {
             exit: false,
             next_tick: now,
             next_status: None,
+            jobs: Vec::new(),
             wakes: Vec::new(),
         })
     }
@@ -211,6 +213,9 @@ impl Engine {
         self.drive_return();
         self.acknowledge();
         self.link.flush(self.now);
+        for job in std::mem::take(&mut self.jobs) {
+            self.pool.run(job);
+        }
         self.control.flush();
     }
 
@@ -259,6 +264,12 @@ impl Engine {
     pub fn is_leading(&self) -> bool {
         use EngineMode::{Holding, LeadingAlone, LeadingMirror};
         matches!(self.mode, LeadingAlone | LeadingMirror | Holding)
+    }
+
+    /// Runs on the pool once this round's messages have left: what a peer waits for goes out before
+    /// an own disk is asked, and both disks work side by side.
+    pub fn run_after_flush(&mut self, job: impl FnOnce() -> Done + Send + 'static) {
+        self.jobs.push(Box::new(job));
     }
 
     pub fn send(&mut self, frame: &Frame) {
