@@ -1,0 +1,147 @@
+//! The guide's acceptance tests, whole nodes: shutdown, power cut, both at once.
+use crate::fixture::{Cluster, HEART_TIMEOUT, MODULE, SLACK, Wish};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Row "OS shutdown of PRIM": stop scripts run, the peer takes over at once, the node starts the
+/// module by itself when it is back.
+#[test]
+fn a_shutdown_of_the_primary_is_a_planned_stop() {
+    let Some(mut cluster) = Cluster::started("shutdown", Wish::default()) else { return };
+    for node in ["n1", "n2"] {
+        cluster.ok(node, &["boot", "on", "-m", MODULE]);
+    }
+    cluster.start_client();
+    cluster.wait_acknowledged(200);
+    let before = cluster.calls().len();
+    cluster.lab.run(["shutdown", "n1"]);
+    let left = cluster.calls_since(before, "n1");
+    assert!(
+        left.contains(&"stop_prim".to_owned()) && left.contains(&"poststop".to_owned()),
+        "{left:?}"
+    );
+    cluster.wait("n2", "ALONE Ready");
+    cluster.wait_log("n2", "remote stop");
+    cluster.wait_acknowledged(200);
+    cluster.lab.run(["boot", "n1"]);
+    cluster.wait("n1", "SECOND Ready");
+    cluster.wait("n2", "PRIM Ready");
+    cluster.wait_acknowledged(100);
+    let record = cluster.stop_client();
+    let gap = record.longest_gap();
+    println!("gap of a shutdown: {} ms", gap.as_millis());
+    assert!(gap < Duration::from_secs(1) * SLACK, "{gap:?}");
+    cluster.check_copies();
+}
+
+/// Row "power-off of PRIM", under load: the peer takes over within the heartbeat's limit and a
+/// second with all that was acknowledged; the dead node fetches only what it lacks.
+#[test]
+fn a_power_cut_of_the_primary_loses_nothing_acknowledged() {
+    let Some(mut cluster) = Cluster::started("power", Wish::default()) else { return };
+    cluster.start_client();
+    cluster.wait_acknowledged(500);
+    let cut = Instant::now();
+    cluster.lab.run(["kill", "n1"]);
+    cluster.wait("n2", "ALONE Ready");
+    println!("power cut to ALONE Ready: {} ms", cut.elapsed().as_millis());
+    cluster.wait_acknowledged(300);
+    cluster.wait_log("n2", "Resource heartbeat.default set to down");
+    cluster.wait_log("n2", "Action alone called by heart: no heartbeat");
+    let acknowledged = cluster.record().acknowledged;
+    crate::counter::check(&cluster.copy("n2"), &acknowledged);
+    cluster.lab.run(["boot", "n1"]);
+    cluster.ok("n1", &["start", "-m", MODULE]);
+    cluster.wait("n1", "SECOND Ready");
+    cluster.wait("n2", "PRIM Ready");
+    cluster.wait_acknowledged(100);
+    let record = cluster.stop_client();
+    let (gap, promised) = (record.longest_gap(), HEART_TIMEOUT + Duration::from_secs(1));
+    println!("gap of a power cut: {} ms (promised {} ms)", gap.as_millis(), promised.as_millis());
+    assert!(gap < promised + Duration::from_secs(1) * SLACK, "{gap:?}");
+    cluster.check_copies();
+    // And the other way round, at once.
+    cluster.start_client();
+    cluster.wait_acknowledged(300);
+    cluster.lab.run(["kill", "n2"]);
+    cluster.wait("n1", "ALONE Ready");
+    cluster.wait_acknowledged(300);
+    cluster.lab.run(["boot", "n2"]);
+    cluster.ok("n2", &["start", "-m", MODULE]);
+    cluster.wait("n2", "SECOND Ready");
+    cluster.stop_client();
+    cluster.check_copies();
+}
+
+/// The secondary loses power under load: the application waits for the decision, no longer.
+#[test]
+fn a_power_cut_of_the_secondary_pauses_the_application_only() {
+    let Some(mut cluster) = Cluster::started("second", Wish::default()) else { return };
+    let application = cluster.application("n1");
+    cluster.start_client();
+    cluster.wait_acknowledged(300);
+    cluster.lab.run(["kill", "n2"]);
+    cluster.wait("n1", "ALONE Ready");
+    cluster.wait_acknowledged(300);
+    cluster.lab.run(["boot", "n2"]);
+    cluster.ok("n2", &["start", "-m", MODULE]);
+    cluster.wait("n2", "SECOND Ready");
+    cluster.wait("n1", "PRIM Ready");
+    cluster.wait_acknowledged(100);
+    assert_eq!(cluster.application("n1"), application);
+    cluster.stop_client();
+    cluster.check_copies();
+}
+
+/// Row "double power-off", with `async="none"`: data intact. The first one back waits for the
+/// other, whichever it is; then the old roles return.
+#[test]
+fn both_lose_power_at_once() {
+    for first in ["n1", "n2"] {
+        let wish = Wish { rfs: r#"async="none""#, ..Wish::default() };
+        let Some(mut cluster) = Cluster::started("both", wish) else { return };
+        cluster.start_client();
+        cluster.wait_acknowledged(300);
+        thread::scope(|scope| {
+            for node in ["n1", "n2"] {
+                let lab = &cluster.lab;
+                scope.spawn(move || lab.run(["kill", node]));
+            }
+        });
+        let record = cluster.stop_client();
+        let last = if first == "n1" { "n2" } else { "n1" };
+        cluster.lab.run(["boot", first]);
+        cluster.ok(first, &["start", "-m", MODULE]);
+        cluster.wait(first, "WAIT NotReady");
+        cluster.lab.run(["boot", last]);
+        cluster.ok(last, &["start", "-m", MODULE]);
+        cluster.wait("n1", "PRIM Ready");
+        cluster.wait("n2", "SECOND Ready");
+        for node in ["n1", "n2"] {
+            crate::counter::check(&cluster.copy(node), &record.acknowledged);
+        }
+        cluster.check_copies();
+    }
+}
+
+/// A primary that is only paused, longer than the time limit, must not go on as if nothing had
+/// happened: its changes after the pause are either on the other node or reported as a fork.
+#[test]
+fn a_paused_primary_does_not_overwrite_its_successor() {
+    let Some(mut cluster) = Cluster::started("pause", Wish::default()) else { return };
+    cluster.start_client();
+    cluster.wait_acknowledged(200);
+    cluster.lab.run(["freeze", "n1"]);
+    cluster.wait("n2", "ALONE Ready");
+    cluster.wait_acknowledged(200);
+    let meanwhile = cluster.record().acknowledged;
+    cluster.lab.run(["thaw", "n1"]);
+    // It hears of its successor; which of them goes on is decided without a loss on n2.
+    let begin = Instant::now();
+    while cluster.state("n1").starts_with("PRIM") {
+        assert!(begin.elapsed() < Duration::from_secs(20), "n1 still believes to be primary");
+        thread::sleep(Duration::from_millis(50));
+    }
+    cluster.stop_client();
+    crate::counter::check(&cluster.copy("n2"), &meanwhile);
+}

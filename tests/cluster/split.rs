@@ -1,0 +1,86 @@
+//! Row "cut all networks, reconnect", with the outcome of the policy `both-alone`: both go on, and
+//! nothing is overwritten without a person's word.
+use crate::fixture::{Cluster, DATA, MODULE, Wish};
+use std::fs;
+
+/// Cuts the nodes apart until both are ALONE. Neither hears the other, each has its application.
+fn split(cluster: &Cluster) {
+    cluster.lab.run(["cut", "n1", "n2"]);
+    cluster.wait("n2", "ALONE Ready");
+    cluster.wait("n1", "ALONE Ready");
+    for node in ["n1", "n2"] {
+        let marks = cluster.view(node)["marks"].to_string();
+        assert!(marks.contains("both-alone"), "a permanent mark in the status of {node}: {marks}");
+    }
+}
+
+#[test]
+fn both_wrote_and_a_person_decides() {
+    let Some(cluster) = Cluster::started("fork", Wish::default()) else { return };
+    cluster.lab.sh("n1", &format!("echo common >{DATA}/common"));
+    split(&cluster);
+    cluster.lab.sh("n1", &format!("echo one >{DATA}/written; echo 1 >{DATA}/only-n1"));
+    cluster.lab.sh("n2", &format!("echo two >{DATA}/written; echo 2 >{DATA}/only-n2"));
+    cluster.lab.run(["heal"]);
+    // The one that was primary stays; the other one stops its application and waits.
+    cluster.wait("n2", "WAIT NotReady");
+    assert_eq!(cluster.state("n1"), "ALONE Ready");
+    let reason = cluster.view("n2")["reason"].to_string();
+    assert!(reason.contains("second") && reason.contains("--discard"), "{reason}");
+    assert!(cluster.calls().iter().any(|c| c.node == "n2" && c.script == "stop_prim"));
+    // Nothing is overwritten, neither by waiting nor by starting again nor by a plain `second`.
+    cluster.ok("n2", &["stop", "-m", MODULE, "--wait"]);
+    cluster.ok("n2", &["start", "-m", MODULE]);
+    cluster.wait("n2", "WAIT NotReady");
+    let refused = cluster.cli("n2", &["second", "-m", MODULE]);
+    cluster.wait("n2", "WAIT NotReady");
+    println!("second without --discard: {}", String::from_utf8_lossy(&refused.stderr));
+    assert_eq!(fs::read_to_string(cluster.copy("n2").join("written")).unwrap(), "two\n");
+    assert!(cluster.copy("n2").join("only-n2").exists());
+    // The word is given.
+    cluster.ok("n2", &["second", "-m", MODULE, "--discard"]);
+    cluster.wait("n2", "SECOND Ready");
+    cluster.wait("n1", "PRIM Ready");
+    assert_eq!(fs::read_to_string(cluster.copy("n2").join("written")).unwrap(), "one\n");
+    assert!(!cluster.copy("n2").join("only-n2").exists());
+    cluster.check_copies();
+}
+
+#[test]
+fn only_one_side_wrote_and_the_other_follows_by_itself() {
+    let Some(mut cluster) = Cluster::started("oneside", Wish::default()) else { return };
+    // The client reaches n1 only: n2 becomes ALONE as well, and changes nothing.
+    cluster.start_client();
+    cluster.wait_acknowledged(100);
+    cluster.lab.run(["cut", "client", "n2"]);
+    cluster.lab.run(["cut", "n1", "n2"]);
+    cluster.wait("n2", "ALONE Ready");
+    cluster.wait("n1", "ALONE Ready");
+    cluster.wait_acknowledged(200);
+    cluster.lab.run(["heal"]);
+    cluster.wait("n2", "SECOND Ready");
+    cluster.wait("n1", "PRIM Ready");
+    cluster.wait_acknowledged(100);
+    cluster.stop_client();
+    cluster.check_copies();
+}
+
+/// A cut in one direction only, and one that is healed before any limit: no role changes for the
+/// short one, nothing is lost by either.
+#[test]
+fn a_short_cut_changes_no_role() {
+    let Some(mut cluster) = Cluster::started("short", Wish::default()) else { return };
+    cluster.start_client();
+    cluster.wait_acknowledged(200);
+    for _ in 0..3 {
+        cluster.lab.run(["cut", "n1", "n2"]);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        cluster.lab.run(["heal"]);
+        cluster.wait_acknowledged(100);
+    }
+    cluster.wait("n1", "PRIM Ready");
+    cluster.wait("n2", "SECOND Ready");
+    assert_eq!(cluster.calls().iter().filter(|c| c.script == "start_prim").count(), 1);
+    cluster.stop_client();
+    cluster.check_copies();
+}
