@@ -128,6 +128,12 @@ impl Cluster {
         text.lines().filter_map(entry).collect()
     }
 
+    /// Size, objects, time and rate of a return, in the log of the node that returned.
+    pub fn wait_statistics(&self, node: &str) {
+        self.wait_log(node, "Reintegration ended");
+        self.wait_log(node, "Copied ");
+    }
+
     pub fn wait_log(&self, node: &str, words: &str) {
         crate::support::wait_for(&format!("{words:?} in the log of {node}"), || {
             self.log(node).iter().any(|text| text.contains(words))
@@ -306,8 +312,10 @@ impl Drop for Cluster {
                 }
                 let daemon = self.lab.path(node, "/var/log/lockstep/daemon.log");
                 let daemon = fs::read_to_string(daemon).unwrap_or_default();
-                let skip = daemon.lines().count().saturating_sub(20);
-                for line in daemon.lines().skip(skip) {
+                // What stands in the module's log is there twice.
+                let lines = daemon.lines().filter(|line| !line.contains("node::journal"));
+                let lines: Vec<&str> = lines.collect();
+                for line in &lines[lines.len().saturating_sub(20)..] {
                     eprintln!("{node} daemon: {line}");
                 }
             }
