@@ -287,14 +287,6 @@ impl Context {
             EngineEvent::PeerGone { reason, .. } => ('I', "link-gone", reason.clone()),
             EngineEvent::PrimaryLost { reason } => ('E', "link-lost", reason.clone()),
             EngineEvent::Ready => ('E', "uptodate", "Uptodate replicated file system".to_owned()),
-            EngineEvent::Return(progress) if progress.finished => (
-                'E',
-                "reintegration-ended",
-                format!(
-                    "Reintegration ended (synchronize): {} objects, {} bytes sent",
-                    progress.objects_done, progress.bytes_sent
-                ),
-            ),
             EngineEvent::NeedsDecision { text, .. } => ('C', "return-decision", text.clone()),
             EngineEvent::Fault { reason } => ('C', "disk-fault", reason.clone()),
             EngineEvent::Hello { .. }

@@ -32,6 +32,9 @@ pub struct ModuleReport {
     /// The primary role was gained by taking over as SECOND: gives way after both were ALONE.
     #[serde(default)]
     pub took_over: bool,
+    /// The sender knows nothing of the receiver's part: it is asked to report as well.
+    #[serde(default)]
+    pub asks: bool,
     /// Digest of the active configuration, hexadecimal blake3.
     pub config_digest: String,
     /// Why the module is in this state, one sentence for people.

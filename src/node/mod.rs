@@ -9,6 +9,7 @@
 //! One task for each configured module owns that module's state; the daemon itself owns only the
 //! list of them. Its death changes no role: engines are processes of their own sessions, scripts'
 //! applications are nobody's children, and a new daemon adopts both.
+mod act;
 mod address;
 mod clock;
 mod daemon;
@@ -20,6 +21,7 @@ mod journal;
 mod memory;
 mod module;
 mod modules;
+mod progress;
 mod report;
 mod resources;
 mod site;

@@ -6,13 +6,15 @@ use super::hearts::Hearts;
 use super::jobs::Hands;
 use super::journal::Journal;
 use super::memory::{MemoryFile, Stored, UserSettings};
+use super::progress::Returns;
 use super::report::Reporter;
 use super::resources::Resources;
 use super::site::Site;
 use crate::api::{ModuleView, UserSetting};
-use crate::decide::{Action, Caller, Event, Machine, Memory, Moment, Refusal, Wish};
+use crate::decide::{Caller, Event, Machine, Memory, Moment, Refusal, Wish};
+use crate::history::MemoryFile as MemoryOfCopy;
 use crate::logbook::{Level, Logbook, texts};
-use crate::model::{BootId, EngineEvent, EngineStatus, PeerMessage, PeerReply, Role};
+use crate::model::{BootId, CopyState, EngineEvent, EngineStatus, PeerMessage, PeerReply, Role};
 use crate::peer::{PeersHandle, Reply};
 use std::collections::HashMap;
 use std::path::Path;
@@ -22,6 +24,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// Events of one module in flight.
 const QUEUE: usize = 256;
+/// Token of a job that no walk waits for.
+const NOBODY: u64 = u64::MAX;
 /// How often heartbeats are looked at when nothing else happens.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -95,17 +99,20 @@ pub(super) struct Control {
     pub(super) status: Option<EngineStatus>,
     pub(super) engine_pid: Option<u32>,
     pub(super) since: jiff::Timestamp,
-    file: MemoryFile,
-    engine_site: EngineSite,
-    engine: Option<EngineHandle>,
-    events: mpsc::Sender<Event>,
-    reporter: Reporter,
-    wishes: HashMap<u64, oneshot::Sender<Result<String, Refusal>>>,
-    replies: HashMap<u64, Reply<PeerReply>>,
-    next_ticket: u64,
-    view: watch::Sender<Arc<ModuleView>>,
+    /// Of a module in STOP: its copy may lead, as its files say.
+    pub(super) may_lead: bool,
+    pub(super) returns: Returns,
+    pub(super) file: MemoryFile,
+    pub(super) engine_site: EngineSite,
+    pub(super) engine: Option<EngineHandle>,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) reporter: Reporter,
+    pub(super) wishes: HashMap<u64, oneshot::Sender<Result<String, Refusal>>>,
+    pub(super) replies: HashMap<u64, Reply<PeerReply>>,
+    pub(super) next_ticket: u64,
+    pub(super) view: watch::Sender<Arc<ModuleView>>,
     /// An engine that was told to end belongs to a stopped module.
-    ending: bool,
+    pub(super) ending: bool,
 }
 
 /// Starts the task of a configured module. `program`: what is started as its engine.
@@ -132,6 +139,8 @@ pub fn spawn(
         status: None,
         engine_pid: None,
         since: jiff::Timestamp::now(),
+        may_lead: may_lead(&site),
+        returns: Returns::default(),
         engine_site: EngineSite::new(&site.paths, &module, program),
         engine: None,
         reporter: Reporter::start(peers, site.peer.clone()),
@@ -162,6 +171,12 @@ fn load(file: &MemoryFile, journal: &Journal, boot: BootId) -> Stored {
             empty
         }
     }
+}
+
+/// What the engine's files say while none runs.
+fn may_lead(site: &Site) -> bool {
+    let memory = MemoryOfCopy::new(&site.paths.engine_state(&site.active.name)).load();
+    matches!(memory, Ok(Some(memory)) if memory.copy == CopyState::Current)
 }
 
 impl Control {
@@ -202,7 +217,7 @@ impl Control {
         let role = self.machine.memory().role;
         let replicates = self.machine.policy().replicates;
         if role.is_primary() {
-            self.hands.begin(0, crate::decide::Job::TakeAddress, true);
+            self.hands.begin(NOBODY, crate::decide::Job::TakeAddress, true);
         } else {
             let _ = self.hands.addresses.lock().await.release().await;
         }
@@ -249,7 +264,7 @@ impl Control {
             Input::Connected { boot } => {
                 self.event(Event::Connected).await;
                 self.event(Event::Heard { boot }).await;
-                self.reporter.again();
+                self.publish_again();
                 self.hands.addresses.lock().await.announce();
             }
             Input::Disconnected => self.event(Event::Disconnected).await,
@@ -257,7 +272,11 @@ impl Control {
             Input::Message { message, reply } => {
                 let ticket = self.ticket();
                 self.replies.insert(ticket, reply);
+                let asks = matches!(&message, PeerMessage::Report(report) if report.asks);
                 self.event(Event::Peer { ticket, message }).await;
+                if asks {
+                    self.publish_again();
+                }
             }
             Input::Wish { wish, caller, answer } => {
                 let ticket = self.ticket();
@@ -295,17 +314,28 @@ impl Control {
             self.engine_pid = None;
             self.status = None;
             self.ending = false;
+            self.may_lead = may_lead(&self.site);
         }
         let before = self.machine.state();
         let actions = self.machine.on(event, clock::now());
-        if self.machine.state() != before {
+        let after = self.machine.state();
+        if after != before {
             self.since = jiff::Timestamp::now();
+        }
+        if before.role == Role::Stop && after.role == Role::Wait {
+            // Nothing is ignored in silence.
+            for note in &self.site.active.config.notes {
+                self.hands.journal.write("control", texts::not_acted_on(&note.to_string()));
+            }
         }
         self.act(actions).await;
     }
 
     /// What the hub itself needs of the engine's words.
     fn heed(&mut self, event: &EngineEvent) {
+        let dirs = self.site.active.config.rfs.iter().flat_map(|rfs| &rfs.dirs);
+        let dirs: Vec<String> = dirs.map(|dir| dir.path.display().to_string()).collect();
+        self.returns.heed(event, &dirs, &self.hands.journal);
         match event {
             EngineEvent::Hello { pid, side, .. } => {
                 self.engine_pid = Some(*pid);
@@ -329,104 +359,6 @@ impl Control {
         }
     }
 
-    /// Carries actions out in their order, then shows how the module stands, then answers.
-    async fn act(&mut self, actions: Vec<Action>) {
-        let mut answers = Vec::new();
-        for action in actions {
-            match action {
-                Action::Remember { memory, durable } => self.remember(*memory, durable).await,
-                Action::Do { token, job } => {
-                    self.hands.begin(token, job, self.machine.announced());
-                }
-                Action::Overtake { token, grace_ms } => self.hands.overtake(token, grace_ms),
-                Action::Order(command) => match &self.engine {
-                    Some(engine) => engine.send(command),
-                    None => tracing::debug!(?command, "no engine takes this order"),
-                },
-                Action::StartEngine => self.start_engine(),
-                Action::KillEngine => {
-                    if let Some(engine) = &self.engine {
-                        engine.kill();
-                    }
-                }
-                Action::Reply { ticket, reply } => {
-                    if let Some(to) = self.replies.remove(&ticket) {
-                        to.send(reply);
-                    }
-                }
-                Action::Answer { ticket, answer } => answers.push((ticket, answer)),
-                Action::Log { level, code, text } => {
-                    self.hands.journal.decision(level, code, text, self.machine.reason());
-                }
-                Action::Publish { state, reason } => self.publish(state, reason),
-            }
-        }
-        self.show();
-        for (ticket, answer) in answers {
-            if let Some(to) = self.wishes.remove(&ticket) {
-                let _ = to.send(answer);
-            }
-        }
-    }
-
-    fn publish(&mut self, state: crate::model::State, reason: String) {
-        let report = super::report::report(&self.site, &self.machine, state, reason);
-        self.reporter.publish(report);
-    }
-
-    async fn remember(&mut self, memory: Memory, durable: bool) {
-        let stored = Stored { boot: self.site.boot, memory, settings: self.settings };
-        let file = self.file.clone();
-        let written = tokio::task::spawn_blocking(move || file.store(&stored, durable)).await;
-        if let Ok(Err(error)) = written {
-            let text = texts::other("memory", Level::Critical, error.to_string());
-            self.hands.journal.write("control", text);
-        }
-    }
-
-    fn start_engine(&mut self) {
-        self.hands.runner.begin();
-        self.ending = false;
-        match self.site.engine_config() {
-            Ok(Some(config)) => {
-                self.engine = Some(self.engine_site.start(&config, self.events.clone()));
-            }
-            Ok(None) => {}
-            Err(reason) => {
-                let events = self.events.clone();
-                tokio::spawn(async move { events.send(Event::EngineGone { reason }).await });
-            }
-        }
-    }
-
-    async fn count_loop(&mut self, count: LoopCount) -> bool {
-        let actions = match count {
-            LoopCount::Increment => {
-                let (over, actions) = self.machine.count_loop(clock::now());
-                self.act(actions).await;
-                return over;
-            }
-            LoopCount::Reset => self.machine.reset_loop(),
-            LoopCount::Check => Vec::new(),
-        };
-        self.act(actions).await;
-        let counted = self.machine.memory().loops.len() as u64;
-        counted >= u64::from(self.machine.policy().maxloop)
-    }
-
-    fn set(&mut self, setting: UserSetting, on: bool) -> Result<(), String> {
-        match setting {
-            UserSetting::Boot => self.settings.boot = Some(on),
-            UserSetting::Errd => self.settings.errd = Some(on),
-            UserSetting::Checker => self.settings.checker = Some(on),
-            // A wish of the automaton; the handler sends it as one.
-            UserSetting::Failover => return Err("failover is decided by the automaton".to_owned()),
-        }
-        let memory = self.machine.memory().clone();
-        let stored = Stored { boot: self.site.boot, memory, settings: self.settings };
-        self.file.store(&stored, true).map_err(|error| error.to_string())
-    }
-
     /// Heartbeats that came or stayed away.
     fn look(&mut self) {
         let now: Moment = clock::now();
@@ -437,16 +369,5 @@ impl Control {
             }
             self.resources.set(&name, value, "heart");
         }
-    }
-
-    fn show(&mut self) {
-        let view = super::view::of(self);
-        self.view.send_if_modified(|known| {
-            let changed = **known != view;
-            if changed {
-                *known = Arc::new(view);
-            }
-            changed
-        });
     }
 }

@@ -29,17 +29,6 @@ impl Reporter {
         report.report = self.number;
         self.newest.send_replace(Some(report));
     }
-
-    /// The connection is new: whoever is there may know nothing.
-    pub fn again(&mut self) {
-        self.number += 1;
-        let number = self.number;
-        self.newest.send_modify(|newest| {
-            if let Some(report) = newest {
-                report.report = number;
-            }
-        });
-    }
 }
 
 async fn deliver(
@@ -74,6 +63,7 @@ pub fn report(site: &Site, machine: &Machine, state: State, reason: String) -> M
         engine: machine.facts().engine.summary().cloned(),
         was_primary: machine.memory().was_primary,
         took_over: machine.memory().took_over,
+        asks: !machine.facts().peer.fresh,
         config_digest: site.active.digest.clone(),
         reason,
     }

@@ -314,6 +314,7 @@ impl World {
             engine: machine.facts().engine.summary().cloned(),
             was_primary: machine.memory().was_primary,
             took_over: machine.memory().took_over,
+            asks: false,
             config_digest: String::new(),
             reason,
         };
