@@ -19,3 +19,49 @@ fn what_is_written_is_on_both_copies() {
     pair.assert_equal();
     assert_eq!(pair.n1.run(&format!("cat {dir}/a")), "hello\n");
 }
+
+/// A7: after a crash of the engine the directory is covered until it is served again.
+#[test]
+fn a_crash_of_the_engine_leaves_no_bare_directory() {
+    let mut pair = Pair::mirrored(Level::Mirror);
+    let dir = pair.dir.display().to_string();
+    pair.n2.kill();
+    pair.n1.wait(|event| matches!(event, lockstep::model::EngineEvent::PeerLost { .. }));
+    pair.n1.go_alone();
+    pair.n1.run(&format!("echo one > {dir}/a"));
+    pair.n1.restart_in_place();
+    let bare = pair.n1.shell(&format!("touch {dir}/bare"));
+    assert!(!bare.status.success(), "the directory is writable past the engine");
+    assert_eq!(pair.n1.run(&format!("cat {dir}/a")), "one\n");
+    pair.n1.lead(false);
+    pair.n1.run(&format!("echo two >> {dir}/a"));
+    pair.n2.start();
+    pair.n2.follow(false);
+    pair.n2.wait(|event| matches!(event, lockstep::model::EngineEvent::Ready));
+    pair.assert_equal();
+    assert_eq!(pair.n1.run(&format!("cat {dir}/a")), "one\ntwo\n");
+}
+
+/// Return of a big directory that is deleted, made again and renamed while the peer was away.
+#[test]
+fn names_changed_while_alone_come_back_right() {
+    let mut pair = Pair::mirrored(Level::Mirror);
+    let dir = pair.dir.display().to_string();
+    pair.n1.run(&format!(
+        "cd {dir} && mkdir -p many x/y && for i in $(seq 500); do echo $i > many/f$i; done && \
+         echo x > x/y/z && ln x/y/z hard && echo swap1 > s1 && echo swap2 > s2"
+    ));
+    pair.assert_equal();
+    pair.n2.kill();
+    pair.n1.wait(|event| matches!(event, lockstep::model::EngineEvent::PeerLost { .. }));
+    pair.n1.go_alone();
+    pair.n1.run(&format!(
+        "cd {dir} && rm -r many/f1* && mv many several && mkdir many && echo new > many/f2 && \
+         mv x/y y && rm hard && ln y/z hard2 && mv s1 t && mv s2 s1 && mv t s2 && rm -rf x && \
+         echo file > x && chmod 700 several && ln -s nowhere link"
+    ));
+    pair.n2.start();
+    pair.n2.follow(false);
+    pair.n2.wait(|event| matches!(event, lockstep::model::EngineEvent::Ready));
+    pair.assert_equal();
+}

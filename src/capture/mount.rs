@@ -67,6 +67,61 @@ pub fn cover_read_only(dir: &Path) -> Result<(), Errno> {
     })
 }
 
+/// Opens the directory below a read-only cover for writing, without taking the cover away: a
+/// private copy of the mount is made writable (`open_tree`, `mount_setattr`, Linux 5.12).
+pub fn open_below_cover(dir: &Path) -> Result<OwnedFd, Errno> {
+    const OPEN_TREE_CLONE: libc::c_uint = 1;
+    const OPEN_TREE_CLOEXEC: libc::c_uint = libc::O_CLOEXEC as libc::c_uint;
+    #[repr(C)]
+    struct MountAttributes {
+        set: u64,
+        clear: u64,
+        propagation: u64,
+        userns_fd: u64,
+    }
+    const MOUNT_ATTR_RDONLY: u64 = 1;
+    let path = c_path(dir)?;
+    // SAFETY: C strings and a struct of the kernel's layout; a non-negative result of open_tree
+    // is a descriptor that we own.
+    let tree = unsafe {
+        let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+        let fd = libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags);
+        if fd < 0 {
+            return Err(Errno::last());
+        }
+        let tree = OwnedFd::from_raw_fd(fd as i32);
+        let wish =
+            MountAttributes { set: 0, clear: MOUNT_ATTR_RDONLY, propagation: 0, userns_fd: 0 };
+        let result = libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &wish,
+            std::mem::size_of::<MountAttributes>(),
+        );
+        if result != 0 {
+            return Err(Errno::last());
+        }
+        tree
+    };
+    crate::disk::sys::open_at(tree.as_raw_fd(), c".", libc::O_RDONLY | libc::O_DIRECTORY, 0)
+}
+
+/// After a crash: takes FUSE covers away, because nobody serves them, and leaves a read-only one
+/// below them in place, so that the directory is not bare meanwhile (rule A7). `true`: one is left.
+pub fn uncover_dead(dir: &Path) -> Result<bool, Errno> {
+    let found = covers(dir)?;
+    for _ in found.iter().rev().take_while(|fuse| **fuse) {
+        uncover(dir, true)?;
+    }
+    let left = covers(dir)?;
+    match left.last() {
+        Some(false) => Ok(true),
+        Some(true) | None => uncover_all(dir).map(|_| false),
+    }
+}
+
 /// Takes the topmost cover away. `lazily` also with files open (they keep what they have).
 pub fn uncover(dir: &Path, lazily: bool) -> Result<(), Errno> {
     let path = c_path(dir)?;

@@ -52,8 +52,11 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Opens every directory. Nothing may be mounted over them yet.
-    pub fn open(dirs: &[std::path::PathBuf]) -> Result<Objects, (std::path::PathBuf, Errno)> {
+    /// Takes a descriptor of every directory beneath its covers; `open` makes one from a path.
+    pub fn open(
+        dirs: &[std::path::PathBuf],
+        open: impl Fn(&Path) -> Result<OwnedFd, Errno>,
+    ) -> Result<Objects, (std::path::PathBuf, Errno)> {
         let mut objects = Objects {
             roots: Vec::new(),
             map: HashMap::new(),
@@ -63,16 +66,13 @@ impl Objects {
             next: ObjId::FIRST,
         };
         for (index, dir) in dirs.iter().enumerate() {
-            objects.open_root(index, dir).map_err(|errno| (dir.clone(), errno))?;
+            let opened = open(dir).and_then(|fd| objects.add_root(index, fd));
+            opened.map_err(|errno| (dir.clone(), errno))?;
         }
         Ok(objects)
     }
 
-    fn open_root(&mut self, index: usize, dir: &Path) -> Result<(), Errno> {
-        use std::os::unix::ffi::OsStrExt;
-        let path =
-            std::ffi::CString::new(dir.as_os_str().as_bytes()).map_err(|_| Errno(libc::EINVAL))?;
-        let fd = sys::open_at(libc::AT_FDCWD, &path, libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
+    fn add_root(&mut self, index: usize, fd: OwnedFd) -> Result<(), Errno> {
         let stat = sys::fstat(fd.as_raw_fd())?;
         let handle = sys::FileHandle::of(fd.as_raw_fd(), c"").ok();
         // A handle is of use only if it can be opened again (it needs CAP_DAC_READ_SEARCH).
@@ -354,6 +354,13 @@ impl Objects {
         self.data_fd(id)?;
         let object = self.get(id)?;
         let fd = object.data.as_ref().ok_or(Errno(libc::EBADF))?;
+        Ok(fd.try_clone()?)
+    }
+
+    /// A descriptor of its own for another thread: attributes of any kind of object.
+    pub fn share_path(&mut self, id: ObjId) -> Result<OwnedFd, Errno> {
+        self.path_fd(id)?;
+        let fd = self.get(id)?.path.as_ref().ok_or(Errno(libc::EBADF))?;
         Ok(fd.try_clone()?)
     }
 

@@ -1,14 +1,19 @@
 //! The secondary answers what a return asks: lists, digests, attributes. Never before the
-//! operations that the question follows.
+//! operations that the question follows; on the pool, because a cold disk must not hold up
+//! acknowledgements. What is asked about does not change meanwhile: the primary sends no operation
+//! for what it knows to differ.
 use super::reintegrate::{digest, entry_of, entry_of_fd};
-use super::run::Engine;
+use super::run::{Done, Engine};
 use crate::disk::{Errno, sys};
 use crate::link::Lane;
-use crate::wire::{Answer, AnswerBody, Entry, Frame, ObjId, Question, QuestionBody};
+use crate::wire::{Answer, AnswerBody, Entry, Frame, Question, QuestionBody};
 use bytes::Bytes;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Entries of a list in one answer: well below the limit of a frame.
 const ENTRIES_MAX: usize = 4096;
+/// Longest range of one question about digests, bytes.
+const DIGEST_BYTES_MAX: u64 = 16 << 20;
 
 impl Engine {
     pub fn question(&mut self, question: &Question) {
@@ -16,18 +21,30 @@ impl Engine {
             self.follower.questions.push_back(question.clone());
             return;
         }
-        let result = match &question.body {
-            QuestionBody::List { obj } => return self.list(question.id, *obj),
-            QuestionBody::Stat { obj } => self.entry(*obj).map(|e| AnswerBody::Stat(Some(e))),
-            QuestionBody::Digests { obj, offset, length, block } => {
-                self.digests(*obj, *offset, *length, *block).map(AnswerBody::Digests)
-            }
-            QuestionBody::Xattrs { obj } => self.xattrs(*obj).map(AnswerBody::Xattrs),
+        let id = question.id;
+        let obj = match &question.body {
+            QuestionBody::List { obj }
+            | QuestionBody::Stat { obj }
+            | QuestionBody::Digests { obj, .. }
+            | QuestionBody::Xattrs { obj } => *obj,
             // This node's marks are not asked for by any plan of this version.
-            QuestionBody::Marks => Err(Errno(libc::EOPNOTSUPP)),
+            QuestionBody::Marks => {
+                return self.tell_answers(id, vec![failed(Errno(libc::EOPNOTSUPP))]);
+            }
         };
-        let body = result.unwrap_or_else(|errno| AnswerBody::Failed { errno: errno.0 });
-        self.tell_answer(question.id, body);
+        let by_data =
+            matches!(question.body, QuestionBody::List { .. } | QuestionBody::Digests { .. });
+        let file = match by_data {
+            true => self.objects.share(obj),
+            false => self.objects.share_path(obj),
+        };
+        match file {
+            Err(errno) => self.tell_answers(id, vec![failed(errno)]),
+            Ok(file) => {
+                let body = question.body.clone();
+                self.pool.run(move || Done::Answered { id, bodies: answer(&file, &body) });
+            }
+        }
     }
 
     /// Questions that waited for operations.
@@ -41,46 +58,56 @@ impl Engine {
         }
     }
 
-    fn tell_answer(&mut self, id: u64, body: AnswerBody) {
-        self.link.send(Lane::Questions, &Frame::Answer(Answer { id, body }));
-    }
-
-    fn entry(&mut self, obj: ObjId) -> Result<Entry, Errno> {
-        entry_of_fd(self.objects.path_fd(obj)?, Bytes::new())
-    }
-
-    fn list(&mut self, id: u64, obj: ObjId) {
-        let listed = self.objects.share(obj).and_then(|dir| {
-            let names = sys::list_dir(self.objects.path_fd(obj)?)?;
-            names.iter().map(|(name, _, _)| entry_of(&dir, name)).collect::<Result<Vec<_>, _>>()
-        });
-        let entries = match listed {
-            Ok(entries) => entries,
-            Err(errno) => return self.tell_answer(id, AnswerBody::Failed { errno: errno.0 }),
-        };
-        let mut parts = entries.chunks(ENTRIES_MAX).peekable();
-        if parts.peek().is_none() {
-            self.tell_answer(id, AnswerBody::List { entries: Vec::new(), last: true });
-        }
-        while let Some(part) = parts.next() {
-            let last = parts.peek().is_none();
-            self.tell_answer(id, AnswerBody::List { entries: part.to_vec(), last });
+    pub fn tell_answers(&mut self, id: u64, bodies: Vec<AnswerBody>) {
+        for body in bodies {
+            self.link.send(Lane::Questions, &Frame::Answer(Answer { id, body }));
         }
     }
+}
 
-    fn digests(&mut self, obj: ObjId, at: u64, length: u64, block: u32) -> Result<Bytes, Errno> {
-        if block == 0 || length > (16 << 20) {
-            return Err(Errno(libc::EINVAL));
+fn failed(errno: Errno) -> AnswerBody {
+    AnswerBody::Failed { errno: errno.0 }
+}
+
+fn answer(file: &OwnedFd, body: &QuestionBody) -> Vec<AnswerBody> {
+    let fd = file.as_raw_fd();
+    let result = match body {
+        QuestionBody::List { .. } => list(file),
+        QuestionBody::Stat { .. } => {
+            entry_of_fd(fd, Bytes::new()).map(|entry| vec![AnswerBody::Stat(Some(entry))])
         }
-        let fd = self.objects.data_fd(obj)?;
-        let mut content = vec![0; length as usize];
-        let read = sys::pread_full(fd, &mut content, at, false)?;
-        let pieces = content[..read].chunks(block as usize);
-        Ok(pieces.flat_map(|piece| digest(piece)).collect::<Vec<u8>>().into())
-    }
+        QuestionBody::Digests { offset, length, block, .. } => {
+            digests(file, *offset, *length, *block)
+        }
+        QuestionBody::Xattrs { .. } => sys::all_xattrs(fd).map(|list| {
+            let pairs = list.into_iter().map(|(name, value)| (name.into(), value.into()));
+            vec![AnswerBody::Xattrs(pairs.collect())]
+        }),
+        QuestionBody::Marks => Err(Errno(libc::EOPNOTSUPP)),
+    };
+    result.unwrap_or_else(|errno| vec![failed(errno)])
+}
 
-    fn xattrs(&mut self, obj: ObjId) -> Result<Vec<(Bytes, Bytes)>, Errno> {
-        let list = sys::all_xattrs(self.objects.path_fd(obj)?)?;
-        Ok(list.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+fn list(dir: &OwnedFd) -> Result<Vec<AnswerBody>, Errno> {
+    let names = sys::list_dir(dir.as_raw_fd())?;
+    let entries: Vec<Entry> =
+        names.iter().map(|(name, _, _)| entry_of(dir, name)).collect::<Result<_, _>>()?;
+    let count = entries.len().div_ceil(ENTRIES_MAX).max(1);
+    let part = |index: usize| {
+        let from = index * ENTRIES_MAX;
+        let entries = entries[from..entries.len().min(from + ENTRIES_MAX)].to_vec();
+        AnswerBody::List { entries, last: index + 1 == count }
+    };
+    Ok((0..count).map(part).collect())
+}
+
+fn digests(file: &OwnedFd, at: u64, length: u64, block: u32) -> Result<Vec<AnswerBody>, Errno> {
+    if block == 0 || length > DIGEST_BYTES_MAX {
+        return Err(Errno(libc::EINVAL));
     }
+    let mut content = vec![0; length as usize];
+    let read = sys::pread_full(file.as_raw_fd(), &mut content, at, false)?;
+    let pieces = content[..read].chunks(block as usize);
+    let bytes: Vec<u8> = pieces.flat_map(digest).collect();
+    Ok(vec![AnswerBody::Digests(bytes.into())])
 }

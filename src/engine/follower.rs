@@ -383,6 +383,6 @@ impl Engine {
 
 /// Errors of this node rather than of the request.
 fn is_own_failure(errno: Errno) -> bool {
-    let own = [libc::ENOSPC, libc::EDQUOT, libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::ESTALE];
+    let own = [libc::ENOSPC, libc::EDQUOT, libc::ENOMEM, libc::EMFILE, libc::ENFILE];
     errno.is_fault() || own.contains(&errno.0)
 }

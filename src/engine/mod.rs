@@ -22,10 +22,12 @@ mod store;
 mod touch;
 
 use crate::capture::mount;
-use crate::disk::{Objects, perform};
+use crate::disk::{Errno, Objects, perform, sys};
 use crate::link::Link;
 use crate::model::{BootId, EngineConfig, ModuleName};
 use crate::trust::Pki;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,12 +65,8 @@ fn start(module: &ModuleName, path: &Path) -> Result<run::Engine, String> {
     let cluster = pki.cluster().to_string();
     let store = store::Store::open(&config, &cluster, boot).map_err(|error| error.to_string())?;
     let dirs: Vec<_> = config.dirs.iter().map(|dir| dir.path.clone()).collect();
-    for dir in &dirs {
-        mount::uncover_all(dir)
-            .map_err(|errno| format!("remove an old cover from {}: {errno}", dir.display()))?;
-    }
     perform::keep_capabilities().map_err(|errno| format!("keep capabilities: {errno}"))?;
-    let objects = Objects::open(&dirs).map_err(|(dir, errno)| {
+    let objects = Objects::open(&dirs, open_directory).map_err(|(dir, errno)| {
         format!("cannot open the replicated directory {}: {errno}; create it", dir.display())
     })?;
     let silence = Duration::from_millis(config.link_timeout_ms.unwrap_or(LINK_TIMEOUT_MS));
@@ -78,6 +76,20 @@ fn start(module: &ModuleName, path: &Path) -> Result<run::Engine, String> {
         .map_err(|error| format!("listen on {}: {error}", config.control_socket.display()))?;
     let parts = run::Parts { config, boot, control, link, objects, store };
     run::Engine::new(parts).map_err(|error| format!("prepare the data loop: {error}"))
+}
+
+/// The directory itself, beneath what a crash may have left over it.
+fn open_directory(dir: &Path) -> Result<OwnedFd, Errno> {
+    if mount::uncover_dead(dir)? {
+        if let Ok(fd) = mount::open_below_cover(dir) {
+            return Ok(fd);
+        }
+        // An older kernel: bare for a moment.
+        mount::uncover_all(dir)?;
+    }
+    let path =
+        std::ffi::CString::new(dir.as_os_str().as_bytes()).map_err(|_| Errno(libc::EINVAL))?;
+    sys::open_at(libc::AT_FDCWD, &path, libc::O_RDONLY | libc::O_DIRECTORY, 0)
 }
 
 /// This boot of the node's kernel.

@@ -22,7 +22,7 @@ use crate::wire::{
     Answer, AnswerBody, Entry, Frame, ObjId, Op, Question, QuestionBody, SetAttr, Times,
 };
 use bytes::Bytes;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -47,6 +47,23 @@ enum Asked {
     Xattrs { obj: ObjId },
 }
 
+/// A directory whose names are being compared.
+struct Listing {
+    dir: ObjId,
+    key: ObjectKey,
+    /// What is called clean at the end, unless it was marked again.
+    portions: Vec<Portion>,
+    gone: Vec<Bytes>,
+    own: Vec<Vec<u8>>,
+    there: HashMap<Bytes, Entry>,
+    deep: bool,
+    /// Not in slices: it changed too often.
+    whole: bool,
+}
+
+/// Passes over one directory before it is dealt with in one go.
+const PASSES_IN_SLICES: u32 = 3;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Admission {
     Draining,
@@ -70,6 +87,8 @@ pub struct Return {
     fresh: HashSet<ObjId>,
     /// Inodes of the peer, to tell hard links.
     theirs: HashMap<ObjId, u64>,
+    listings: VecDeque<Listing>,
+    passes: HashMap<ObjectKey, u32>,
     admission: Admission,
     locating: bool,
     located: bool,
@@ -92,6 +111,8 @@ impl Return {
             next_question: 1,
             fresh: HashSet::new(),
             theirs: HashMap::new(),
+            listings: VecDeque::new(),
+            passes: HashMap::new(),
             admission: Admission::Draining,
             locating: false,
             located: false,
@@ -178,7 +199,7 @@ impl Engine {
             return;
         }
         let began = Instant::now();
-        let mut worked = false;
+        let mut worked = self.reconcile_slice(began + ROUND);
         while self.may_send() && began.elapsed() < ROUND {
             let Some(ret) = &self.leader.ret else { return };
             if ret.locating || ret.asked.len() >= QUESTIONS_MAX {
@@ -204,7 +225,8 @@ impl Engine {
         let clean = self.leader.dirty.is_empty() && self.marks_settled();
         let Some(ret) = &mut self.leader.ret else { return };
         ret.cursor = None;
-        if !ret.asked.is_empty() || ret.admission != Admission::Draining {
+        let busy = !ret.asked.is_empty() || !ret.listings.is_empty();
+        if busy || ret.admission != Admission::Draining {
             return;
         }
         if clean {
@@ -351,33 +373,68 @@ impl Engine {
 
     // ---- directories -------------------------------------------------------------------------
 
-    /// Makes the peer's directory list the same names for the same objects. The own list is read
-    /// now, in one go with the operations it leads to: nothing can come between.
+    /// Both lists of a directory are there: what follows is done in slices between two looks at
+    /// the application.
     fn reconcile(&mut self, dir: ObjId, key: ObjectKey, theirs: Vec<Entry>) {
         let deep = self.leader.dirty.is_dirty_whole(key);
-        let Ok(fd) = self.objects.path_fd(dir) else { return };
-        let own = match sys::list_dir(fd) {
-            Ok(own) => own,
+        let own = match self.objects.path_fd(dir).and_then(sys::list_dir) {
+            Ok(own) => own.into_iter().map(|(name, _, _)| name).collect::<Vec<_>>(),
+            Err(Errno(libc::ESTALE)) => return,
             Err(errno) => {
                 let reason = format!("a replicated directory cannot be read: {errno}");
                 return self.tell(EngineEvent::Fault { reason });
             }
         };
-        self.settle_part(key, |part| matches!(part, Part::Names | Part::Whole));
-        let mut there: HashMap<Bytes, Entry> =
+        let parts = |part: &Part| matches!(part, Part::Names | Part::Whole);
+        let portions = self.leader.dirty.portions_of(key, None);
+        let portions = portions.into_iter().filter(|portion| parts(&portion.part)).collect();
+        let there: HashMap<Bytes, Entry> =
             theirs.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
-        let own_names: HashSet<&[u8]> = own.iter().map(|(name, _, _)| name.as_slice()).collect();
-        // Removals first: a name may have changed its kind, and space may be short.
-        for name in there.keys().filter(|name| !own_names.contains(name.as_ref())) {
-            let name = name.clone();
-            self.send_only(Op::RemoveTree { parent: dir, name });
+        // Removals last: a file that got another name is linked there before the old one goes.
+        let known: HashSet<&[u8]> = own.iter().map(Vec::as_slice).collect();
+        let gone = there.keys().filter(|name| !known.contains(name.as_ref())).cloned().collect();
+        let Some(ret) = &mut self.leader.ret else { return };
+        let passes = ret.passes.entry(key).or_insert(0);
+        *passes += 1;
+        let whole = *passes > PASSES_IN_SLICES;
+        ret.asking.insert(key);
+        ret.listings.push_back(Listing { dir, key, portions, gone, own, there, deep, whole });
+    }
+
+    /// Goes on with the first directory; `true` if something was done. A directory that changed
+    /// meanwhile is listed again, and after a few times dealt with in one go.
+    fn reconcile_slice(&mut self, until: Instant) -> bool {
+        let Some(mut listing) = self.leader.ret.as_mut().and_then(|ret| ret.listings.pop_front())
+        else {
+            return false;
+        };
+        let dir = listing.dir;
+        while listing.whole || Instant::now() < until && self.may_send() {
+            if let Some(name) = listing.own.pop() {
+                let entry = listing.there.remove(name.as_slice());
+                self.reconcile_name(dir, &name, entry, listing.deep);
+            } else if let Some(name) = listing.gone.pop() {
+                self.send_only(Op::RemoveTree { parent: dir, name });
+            } else {
+                self.listing_done(&listing);
+                return true;
+            }
         }
-        for (name, _, _) in &own {
-            let entry = there.remove(name.as_slice());
-            self.reconcile_name(dir, name, entry, deep);
+        if let Some(ret) = &mut self.leader.ret {
+            ret.listings.push_front(listing);
         }
-        self.send_attributes(dir);
-        self.leader.touched.insert(dir);
+        true
+    }
+
+    fn listing_done(&mut self, listing: &Listing) {
+        for portion in &listing.portions {
+            self.settle(portion);
+        }
+        if let Some(ret) = &mut self.leader.ret {
+            ret.asking.remove(&listing.key);
+        }
+        self.send_attributes(listing.dir);
+        self.leader.touched.insert(listing.dir);
     }
 
     fn reconcile_name(&mut self, dir: ObjId, name: &[u8], there: Option<Entry>, deep: bool) {

@@ -37,6 +37,8 @@ pub enum Done {
     AllSynced { tag: SyncTag, result: Result<(), Errno> },
     /// A cold read, to be answered.
     Read { slot: Slot, result: Result<Vec<u8>, Errno> },
+    /// What a return asked this secondary.
+    Answered { id: u64, bodies: Vec<crate::wire::AnswerBody> },
     /// Where objects are that are known by inode number only.
     Located(Vec<super::locate::Found>),
 }
@@ -418,6 +420,7 @@ impl Engine {
             Done::AllSynced { tag, result } => self.all_synced(tag, result),
             Done::Read { slot, result: Ok(bytes) } => self.reply(slot, None, &bytes),
             Done::Read { slot, result: Err(errno) } => self.reply(slot, Some(errno), &[]),
+            Done::Answered { id, bodies } => self.tell_answers(id, bodies),
             Done::Located(found) => self.located(found),
         }
     }

@@ -25,6 +25,7 @@ pub struct Node {
     config: PathBuf,
     socket: PathBuf,
     child: Option<Child>,
+    keeper: Option<Child>,
     stream: Option<UnixStream>,
     events: Option<Receiver<EngineEvent>>,
     pub status: Arc<Mutex<Option<EngineStatus>>>,
@@ -88,6 +89,7 @@ impl Pair {
                 socket: config.control_socket,
                 base,
                 child: None,
+                keeper: None,
                 stream: None,
                 events: None,
                 status: Arc::default(),
@@ -259,6 +261,47 @@ impl Node {
     pub fn release(&mut self) {
         self.command(&EngineCommand::Release);
         self.wait(|event| matches!(event, EngineEvent::Released));
+    }
+
+    /// kill -9 of the engine alone and a new one in the same mount namespace, as its daemon does.
+    pub fn restart_in_place(&mut self) {
+        let engine = self.engine_pid();
+        let unshare = self.child.take().unwrap();
+        let mounts = std::fs::File::open(format!("/proc/{engine}/ns/mnt")).unwrap();
+        Command::new("kill").args(["-9", &engine.to_string()]).status().unwrap();
+        self.keeper = Some(unshare);
+        // The dying engine may still accept a connection.
+        std::fs::remove_file(&self.socket).unwrap();
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.base.join("engine.log"))
+            .unwrap();
+        use std::os::unix::process::CommandExt;
+        let mut command = Command::new("unshare");
+        command
+            .args(["--pid", "--fork", "--kill-child", "sh", "-c"])
+            .arg("mount -t proc proc /proc && exec \"$1\" engine m --config \"$2\"")
+            .args(["sh".as_ref(), binary().as_path(), self.config.as_path()])
+            .stdout(Stdio::null())
+            .stderr(log);
+        // SAFETY: setns is async-signal-safe; the descriptor lives until spawn returns.
+        unsafe {
+            let fd = std::os::fd::AsRawFd::as_raw_fd(&mounts);
+            command.pre_exec(move || match libc::setns(fd, libc::CLONE_NEWNS) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            });
+        }
+        self.child = Some(command.spawn().unwrap());
+        self.connect();
+    }
+
+    /// The engine itself, below the process that made its namespaces.
+    fn engine_pid(&self) -> u32 {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid());
+        let text = std::fs::read_to_string(children).unwrap();
+        text.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     /// kill -9.
