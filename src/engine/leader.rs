@@ -98,6 +98,9 @@ pub struct Leader {
     /// Why the right to write changed hands; taken when the epoch is opened.
     pub epoch_reason: Option<String>,
     pub acked: u64,
+    /// Last operation that was sent in this session. Others have numbers too: what the peer is known
+    /// to lack is marked, not sent.
+    pub sent: u64,
     pub durable: u64,
     pub peer_free: Option<(u64, u64)>,
     pub next_dial: Option<Instant>,
@@ -397,6 +400,7 @@ impl Engine {
         let frame = Frame::Op(record);
         let (head, tail) = frame.encode();
         self.link.send_bytes(crate::link::Lane::Ops, head.clone(), tail.clone());
+        self.leader.sent = seq;
         if let Frame::Op(OpRecord { op, .. }) = frame {
             let flight = InFlight { seq, op, want, slot, durable, local, head, tail, since };
             self.leader.order.push_back(flight);

@@ -311,7 +311,8 @@ impl Engine {
     }
 
     fn ask(&mut self, key: ObjectKey, asked: Asked) -> bool {
-        let after = self.seq;
+        // Not the last number drawn: one that was not sent would be waited for in vain.
+        let after = self.leader.sent;
         let Some(ret) = &mut self.leader.ret else { return false };
         let id = ret.next_question;
         ret.next_question += 1;

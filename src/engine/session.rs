@@ -177,6 +177,7 @@ impl Engine {
         self.leader.session_number += 1;
         self.leader.session = Session::Returning;
         self.leader.acked = self.seq;
+        self.leader.sent = 0;
         let base = self.store.position(self.seq);
         self.leader.recent = Some(Recent::new(base));
         self.leader.checkpoint_started = None;
