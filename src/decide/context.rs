@@ -153,7 +153,7 @@ impl Context {
             walk.steps.clear();
             walk.overtaken = Some(ending);
             let token = walk.token;
-            if matches!(walk.running, Some(Step::Script { .. })) {
+            if matches!(walk.running, Some(Step::Script { .. } | Step::Await { .. })) {
                 self.actions.push(Action::Overtake { token, grace_ms });
             }
         }
@@ -347,11 +347,14 @@ fn plan_name(plan: &crate::model::Plan) -> String {
     }
 }
 
-/// A walk of the last life goes on after the step that was under way: a script is never run a
-/// second time; what can be repeated without harm is repeated.
+/// A walk of the last life goes on with the step that was under way: a script is waited for and
+/// never run a second time; what can be repeated without harm is repeated.
 fn resumed(mut walk: Walk) -> Walk {
     match walk.running.take() {
-        Some(Step::Script { .. } | Step::Enter(_)) | None => {}
+        Some(Step::Script { script, force }) => {
+            walk.steps.push_front(Step::Await { script, force });
+        }
+        Some(Step::Enter(_)) | None => {}
         Some(step) => walk.steps.push_front(step),
     }
     walk.token = 0;

@@ -115,6 +115,7 @@ impl Machine {
                 | EngineCommand::Shutdown,
             )
             | Step::Script { .. }
+            | Step::Await { .. }
             | Step::ReleaseAddress
             | Step::KillGroup
             | Step::Tell(_)
@@ -207,7 +208,8 @@ impl Machine {
 
     fn take(&mut self, step: Step) {
         let job = match &step {
-            Step::Script { .. } if !self.cx.policy.scripts => return,
+            Step::Script { .. } | Step::Await { .. } if !self.cx.policy.scripts => return,
+            Step::Await { script, force } => Job::Await { script: *script, force: *force },
             Step::Script { script, force } => {
                 let Some(walk) = &self.cx.walk else { return };
                 let mut args = walk.arguments(*force);

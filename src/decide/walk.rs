@@ -14,6 +14,11 @@ pub enum Step {
         script: Script,
         force: bool,
     },
+    /// A script that the last daemon called may still run: its end is waited for.
+    Await {
+        script: Script,
+        force: bool,
+    },
     TakeAddress,
     ReleaseAddress,
     KillGroup,

@@ -285,6 +285,11 @@ pub enum Job {
         args: Vec<String>,
         force: bool,
     },
+    /// Wait for the end of a script that an earlier daemon called.
+    Await {
+        script: Script,
+        force: bool,
+    },
     TakeAddress,
     ReleaseAddress,
     /// End every process of the module's group at once.

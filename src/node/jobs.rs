@@ -12,11 +12,14 @@ use crate::decide::{Event, Job, Outcome, Script};
 use crate::logbook::texts;
 use crate::model::{PeerMessage, Role};
 use crate::peer::PeersHandle;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 
+/// Pause between two looks for a script that is nobody's child any more.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long killed processes are waited for.
 const KILL_LIMIT: Duration = Duration::from_secs(2);
 /// A word to the peer that was not answered by then is said again by whoever needs it.
@@ -87,6 +90,7 @@ impl Hands {
                 let _ = self.script.compare_exchange(token, 0, Ordering::AcqRel, Ordering::Relaxed);
                 outcome
             }
+            Job::Await { script, force } => self.await_script(script, force).await,
             Job::TakeAddress => self.take_address(announced).await,
             Job::ReleaseAddress => self.release_address().await,
             Job::KillGroup => match self.group.kill(KILL_LIMIT).await {
@@ -96,6 +100,21 @@ impl Hands {
             },
             Job::Tell(message) => self.tell(message).await,
         }
+    }
+
+    /// A script of an earlier daemon is found by its name among the module's processes.
+    async fn await_script(&self, script: Script, force: bool) -> Outcome {
+        let path = self.site.active.dir.join("bin").join(script.file_name());
+        let user = self.site.active.config.user.as_ref().filter(|_| script.is_stop());
+        let limit = user.map(|user| if force { user.force_stop } else { user.nice_stop });
+        let until = limit.map(|limit| tokio::time::Instant::now() + limit);
+        while self.group.members().is_ok_and(|pids| pids.iter().any(|pid| runs(*pid, &path))) {
+            if until.is_some_and(|until| tokio::time::Instant::now() > until) {
+                return Outcome::Failed(format!("{} did not end in time", path.display()));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Outcome::Done
     }
 
     async fn tell(&self, message: PeerMessage) -> Outcome {
@@ -182,6 +201,13 @@ impl Hands {
         let text = texts::script_failed(name, &result.describe(), &log.to_string_lossy());
         self.journal.write("user", text);
     }
+}
+
+/// Whether the process executes this script (as a program or as an interpreter's argument).
+fn runs(pid: u32, script: &Path) -> bool {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let script = script.as_os_str().as_encoded_bytes();
+    words.split(|byte| *byte == 0).take(4).any(|word| word == script)
 }
 
 /// The role that a script's arguments lead to: `[force] current next action`.

@@ -336,6 +336,7 @@ impl World {
                 }
                 Outcome::Exit(0)
             }
+            Job::Await { .. } => Outcome::Done,
             Job::TakeAddress => {
                 self.nodes[index].address = true;
                 Outcome::Done
