@@ -318,3 +318,74 @@ fn real_daemons_stay_linked_through_cuts_kills_and_new_files() {
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("not a join token"), "{text}");
 }
+
+const MODULE: &str = r#"<safe><service mode="mirror" boot="off">
+<heart pulse="200ms" timeout="3s"><heartbeat name="default"/><heartbeat name="lan2" ident="flow"/>
+</heart><rfs level="mirror"><replicated dir="/srv/data"/></rfs></service></safe>"#;
+
+/// State of the module `web`, as the first words of the local line.
+fn state(lab: &Lab, node: &str) -> String {
+    let (text, _) = lockstep(lab, node, "state -m web");
+    let line = text.lines().find(|line| line.starts_with("Local")).unwrap_or_default();
+    line.split(" : ").nth(1).unwrap_or_default().split(" (").next().unwrap_or_default().to_owned()
+}
+
+/// Rule A2 where it matters: the data's own lan is cut while the other one carries heartbeats.
+#[test]
+fn a_cut_of_the_data_lan_outdates_the_secondary_before_the_primary_goes_on() {
+    let Some(lab) = Lab::cluster("outdate", &["--lans", "2"]) else { return };
+    for node in ["n1", "n2"] {
+        let make = format!(
+            "mkdir -p /srv/data /srv/web/conf /srv/web/bin; cd /srv/web
+             printf '%s' '{MODULE}' >conf/userconfig.xml
+             printf '#!/bin/sh\n' >bin/start_prim; chmod +x bin/start_prim
+             python3 -m zipfile -c /srv/web.safe conf bin
+             lockstep module install -m web /srv/web.safe; lockstep config -m web"
+        );
+        lab.sh(node, &make);
+    }
+    lab.sh("n1", "lockstep prim -m web --wait");
+    lab.sh("n2", "lockstep second -m web --wait");
+    let in_sync = || state(&lab, "n1") == "PRIM Ready" && state(&lab, "n2") == "SECOND Ready";
+    wait_for("both in sync", in_sync);
+    // One word after the other, as fast as the mirror takes them.
+    let script = "while [ ! -e /srv/enough ]; do i=$((i + 1)); echo $i >>/srv/data/log; done";
+    let mut writer = lab.command(["exec", "n1", "--", "sh", "-c", script]).spawn().expect("starts");
+    let written =
+        || lab.sh("n1", "tail -n1 /srv/data/log 2>/dev/null || echo 0").parse::<u64>().unwrap_or(0);
+    wait_for("some writes", || written() > 20);
+
+    lab.run(["cut", "n1", "n2", "--lan", "2"]);
+    wait_for("the primary alone", || state(&lab, "n1") == "ALONE Ready");
+    let (log, _) = lockstep(&lab, "n1", "log -m web");
+    assert!(log.contains("n2 has recorded that its copy is outdated"), "{log}");
+    let before = written();
+    wait_for("writes that go on", || written() > before);
+    // Heartbeats arrive over the other lan: the secondary stays what it is, and is not Ready.
+    assert!(["SECOND NotReady", "SECOND Transient"].contains(&state(&lab, "n2").as_str()));
+    // The lan comes back beside a busy application, and so does the secondary.
+    lab.run(["heal"]);
+    wait_for("both in sync again", in_sync);
+
+    // Once more, and now the primary dies: nobody leads with the outdated copy.
+    lab.run(["cut", "n1", "n2", "--lan", "2"]);
+    wait_for("the primary alone", || state(&lab, "n1") == "ALONE Ready");
+    lab.sh("n1", "touch /srv/enough; sync");
+    writer.wait().expect("the writer ends");
+    lab.run(["kill", "n1"]);
+    wait_for("the secondary blocked", || state(&lab, "n2") == "WAIT NotReady");
+    let (text, _) = lockstep(&lab, "n2", "state -m web");
+    assert!(text.contains("n1 went on without this copy"), "{text}");
+    // It comes back with what it alone has, and both copies are equal.
+    lab.run(["heal"]);
+    lab.run(["boot", "n1"]);
+    lab.sh("n1", "lockstep start -m web");
+    wait_for("both in sync at last", in_sync);
+    let [here, there] = ["n1", "n2"].map(|node| {
+        std::fs::read(lab.path(node, "/srv/data").join("log")).expect("a copy of the log")
+    });
+    assert!(here == there, "{} and {} bytes", here.len(), there.len());
+    for node in ["n2", "n1"] {
+        lab.sh(node, "lockstep stop -m web --wait");
+    }
+}
