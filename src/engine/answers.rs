@@ -27,10 +27,6 @@ impl Engine {
             | QuestionBody::Stat { obj }
             | QuestionBody::Digests { obj, .. }
             | QuestionBody::Xattrs { obj } => *obj,
-            // This node's marks are not asked for by any plan of this version.
-            QuestionBody::Marks => {
-                return self.tell_answers(id, vec![failed(Errno(libc::EOPNOTSUPP))]);
-            }
         };
         let by_data =
             matches!(question.body, QuestionBody::List { .. } | QuestionBody::Digests { .. });
@@ -83,7 +79,6 @@ fn answer(file: &OwnedFd, body: &QuestionBody) -> Vec<AnswerBody> {
             let pairs = list.into_iter().map(|(name, value)| (name.into(), value.into()));
             vec![AnswerBody::Xattrs(pairs.collect())]
         }),
-        QuestionBody::Marks => Err(Errno(libc::EOPNOTSUPP)),
     };
     result.unwrap_or_else(|errno| vec![failed(errno)])
 }

@@ -321,6 +321,17 @@ impl Engine {
         self.sync_everything(SyncTag::Checkpoint(seq));
     }
 
+    /// The primary will count what this copy may lack from here: remembered before it hears so.
+    pub fn follower_checkpoint(&mut self, seq: u64) {
+        if self.mode == EngineMode::FollowingReady {
+            let position = self.store.position(seq);
+            if let Err(error) = self.store.remember(|memory| memory.position = position) {
+                return self.follower_fault(&error.to_string());
+            }
+        }
+        self.send(&Frame::Checkpoint { seq });
+    }
+
     /// The leader recorded that this copy is in sync; so does this node, then it may take over.
     fn admitted(&mut self, seq: u64, leader: &Side) {
         self.seq = self.seq.max(seq);

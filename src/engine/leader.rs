@@ -852,8 +852,15 @@ impl Engine {
             Op::Link { parent, .. } | Op::Unlink { parent, .. } | Op::Rmdir { parent, .. } => {
                 self.leader.touched.insert(*parent);
             }
-            Op::Fsync { .. } | Op::SyncAll | Op::Nop => {}
-            other => self.leader.touched.extend(subject(other)),
+            // Set by the application: the same on both copies already.
+            Op::SetAttr { obj, set } if set.times.mtime.is_some() => {
+                self.leader.touched.remove(obj);
+            }
+            Op::SetAttr { set, .. } if set.size.is_none() => {}
+            Op::Write { .. } | Op::Fallocate { .. } | Op::CopyRange { .. } | Op::SetAttr { .. } => {
+                self.leader.touched.extend(subject(op));
+            }
+            _ => {}
         }
     }
 

@@ -87,6 +87,7 @@ pub struct Return {
     fresh: HashSet<ObjId>,
     /// Inodes of the peer, to tell hard links.
     theirs: HashMap<ObjId, u64>,
+    answers: VecDeque<Answer>,
     listings: VecDeque<Listing>,
     passes: HashMap<ObjectKey, u32>,
     admission: Admission,
@@ -111,6 +112,7 @@ impl Return {
             next_question: 1,
             fresh: HashSet::new(),
             theirs: HashMap::new(),
+            answers: VecDeque::new(),
             listings: VecDeque::new(),
             passes: HashMap::new(),
             admission: Admission::Draining,
@@ -199,7 +201,8 @@ impl Engine {
             return;
         }
         let began = Instant::now();
-        let mut worked = self.reconcile_slice(began + ROUND);
+        let until = began + ROUND;
+        let mut worked = self.take_answers(until) | self.reconcile_slice(until);
         while self.may_send() && began.elapsed() < ROUND {
             let Some(ret) = &self.leader.ret else { return };
             if ret.locating || ret.asked.len() >= QUESTIONS_MAX {
@@ -334,7 +337,28 @@ impl Engine {
         true
     }
 
+    /// An answer arrived: looked at in the return's own slice of time.
     pub fn answered(&mut self, answer: Answer) {
+        if let Some(ret) = &mut self.leader.ret {
+            ret.answers.push_back(answer);
+            ret.progress_this_round = true;
+        }
+    }
+
+    fn take_answers(&mut self, until: Instant) -> bool {
+        let mut worked = false;
+        while Instant::now() < until && self.may_send() {
+            let Some(answer) = self.leader.ret.as_mut().and_then(|ret| ret.answers.pop_front())
+            else {
+                break;
+            };
+            self.take_answer(answer);
+            worked = true;
+        }
+        worked
+    }
+
+    fn take_answer(&mut self, answer: Answer) {
         let Some(ret) = &mut self.leader.ret else { return };
         let Some(mut asked) = ret.asked.remove(&answer.id) else { return };
         if let (Asked::List { entries, .. }, AnswerBody::List { entries: more, last }) =

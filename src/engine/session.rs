@@ -180,7 +180,7 @@ impl Engine {
         self.leader.sent = 0;
         let base = self.store.position(self.seq);
         self.leader.recent = Some(Recent::new(base));
-        self.leader.checkpoint_started = None;
+        self.leader.checkpoint_started = Some(self.now);
         self.begin_drain();
         self.status();
     }
@@ -254,13 +254,14 @@ impl Engine {
         if let Some(recent) = &mut self.leader.recent {
             recent.checkpoint_done();
         }
-        self.send(&Frame::Durable { seq });
+        // The own position first: a base that the peer counts from must be one that is remembered.
         let position = self.store.position(seq);
         if self.leader.member
             && let Err(error) = self.store.remember(|memory| memory.position = position)
         {
-            self.tell(EngineEvent::Fault { reason: error.to_string() });
+            return self.tell(EngineEvent::Fault { reason: error.to_string() });
         }
+        self.send(&Frame::Durable { seq });
     }
 
     /// `syncfs` on every file system below the module, on the pool.
@@ -283,7 +284,7 @@ impl Engine {
                 let _ = seq;
                 self.checkpoint_part(false);
             }
-            SyncTag::Checkpoint(seq) => self.send(&Frame::Checkpoint { seq }),
+            SyncTag::Checkpoint(seq) => self.follower_checkpoint(seq),
             SyncTag::Durable(last) => self.batch_durable(last),
             SyncTag::Admit => self.own_disk_ready(),
             SyncTag::Flush => self.flushed_here(),

@@ -60,8 +60,6 @@ pub enum QuestionBody {
     Digests { obj: ObjId, offset: u64, length: u64, block: u32 },
     /// Names and values of extended attributes.
     Xattrs { obj: ObjId },
-    /// The secondary's own marks since its last checkpoint (rule `theirs`).
-    Marks,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,12 +80,6 @@ pub enum AnswerBody {
     Stat(Option<Entry>),
     Digests(Bytes),
     Xattrs(Vec<(Bytes, Bytes)>),
-    /// Paths from the root of a directory, each with the ranges that may differ; empty ranges
-    /// mean names or attributes.
-    Marks {
-        marks: Vec<(u16, Bytes, Vec<(u64, u64)>)>,
-        last: bool,
-    },
     Failed {
         errno: i32,
     },
@@ -478,7 +470,6 @@ fn put_question(w: &mut Writer, question: &Question) {
             w.u8(4);
             w.u64(obj.0);
         }
-        QuestionBody::Marks => w.u8(5),
     }
 }
 
@@ -494,7 +485,6 @@ fn take_question(r: &mut Reader) -> Result<Question, DecodeError> {
             block: r.u32("block")?,
         },
         4 => QuestionBody::Xattrs { obj: obj(r)? },
-        5 => QuestionBody::Marks,
         value => return Err(DecodeError::Unknown { what: "question kind", value: value.into() }),
     };
     Ok(Question { id, after, body })
@@ -553,20 +543,6 @@ fn put_answer(w: &mut Writer, answer: &Answer) {
                 w.blob(value);
             }
         }
-        AnswerBody::Marks { marks, last } => {
-            w.u8(5);
-            w.bool(*last);
-            w.u32(marks.len() as u32);
-            for (dir, path, ranges) in marks {
-                w.u16(*dir);
-                w.blob(path);
-                w.u32(ranges.len() as u32);
-                for (offset, length) in ranges {
-                    w.u64(*offset);
-                    w.u64(*length);
-                }
-            }
-        }
         AnswerBody::Failed { errno } => {
             w.u8(6);
             w.u32(*errno as u32);
@@ -597,15 +573,6 @@ fn take_answer(r: &mut Reader) -> Result<Answer, DecodeError> {
         2 => AnswerBody::Stat(r.option("entry", take_entry)?),
         3 => AnswerBody::Digests(r.blob("digests")?),
         4 => AnswerBody::Xattrs(take_many(r, |r| Ok((r.blob("name")?, r.blob("value")?)))?),
-        5 => {
-            let last = r.bool("last")?;
-            let marks = take_many(r, |r| {
-                let (dir, path) = (r.u16("directory")?, r.blob("path")?);
-                let ranges = take_many(r, |r| Ok((r.u64("offset")?, r.u64("length")?)))?;
-                Ok((dir, path, ranges))
-            })?;
-            AnswerBody::Marks { marks, last }
-        }
         6 => AnswerBody::Failed { errno: r.u32("errno")? as i32 },
         value => return Err(DecodeError::Unknown { what: "answer kind", value: value.into() }),
     };

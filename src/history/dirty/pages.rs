@@ -150,6 +150,8 @@ pub(super) enum Zones {
     #[default]
     None,
     One(u32, Zone),
+    // Boxed: most objects have one zone and should be small.
+    #[allow(clippy::box_collection)]
     Many(Box<BTreeMap<u32, Zone>>),
 }
 
