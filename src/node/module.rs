@@ -14,7 +14,9 @@ use crate::api::{ModuleView, UserSetting};
 use crate::decide::{Caller, Event, Machine, Memory, Moment, Refusal, Wish};
 use crate::history::MemoryFile as MemoryOfCopy;
 use crate::logbook::{Level, Logbook, texts};
-use crate::model::{BootId, CopyState, EngineEvent, EngineStatus, PeerMessage, PeerReply, Role};
+use crate::model::{
+    BootId, CopyState, EngineEvent, EngineMode, EngineStatus, PeerMessage, PeerReply, Role,
+};
 use crate::peer::{PeersHandle, Reply};
 use std::collections::HashMap;
 use std::path::Path;
@@ -348,7 +350,12 @@ impl Control {
             }
             EngineEvent::Status(status) => {
                 self.hands.journal.set_epoch(status.side.lineage.generation());
-                self.status = Some((**status).clone());
+                // What the last return took stays to be read as long as the nodes are in sync.
+                let last = self.status.take().and_then(|status| status.progress);
+                let last = last.filter(|p| p.finished && status.mode == EngineMode::LeadingMirror);
+                let mut status = (**status).clone();
+                status.progress = status.progress.or(last);
+                self.status = Some(status);
             }
             EngineEvent::Return(progress) => {
                 if let Some(status) = &mut self.status {
