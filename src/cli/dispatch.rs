@@ -2,7 +2,7 @@
 use super::args::{CommandLine, NoSync, OnOff, OnOffStatus, Verb, Wait};
 use super::context::{Context, usage};
 use super::wait::Goal;
-use super::{cluster, log, module, processes, state};
+use super::{bench, cluster, log, module, processes, state};
 use crate::api::{Command, Data, Nodes, Refusal, Response, Switch, UserSetting};
 use crate::model::Role;
 
@@ -51,6 +51,7 @@ fn command(context: &mut Context<'_>, verb: Verb) -> Result<u8, Refusal> {
         Verb::Printw(words) => log::print(context, 'w', words),
         Verb::Module(verb) => module::carry_out(context, verb),
         Verb::Cluster(verb) => cluster::carry_out(context, verb),
+        Verb::Bench(options) => bench::bench(context, &options),
         Verb::Daemon => processes::daemon(context),
         Verb::Engine { name, config } => processes::engine(&name, &config),
         other => small(context, other),

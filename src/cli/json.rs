@@ -32,6 +32,11 @@ pub fn refusal(node: Option<&NodeName>, refusal: &Refusal) -> Value {
     one(node, false, json!(refusal.code), json!(refusal.text), Value::Null)
 }
 
+/// What a command measured by itself.
+pub fn measured(node: &NodeName, data: Value) -> Value {
+    one(Some(node), true, Value::Null, Value::Null, data)
+}
+
 fn one(node: Option<&NodeName>, ok: bool, code: Value, text: Value, data: Value) -> Value {
     json!({ "node": node, "ok": ok, "code": code, "text": text, "data": data })
 }

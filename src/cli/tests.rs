@@ -1,5 +1,5 @@
 //! Whole command lines against a daemon made of fixed answers, and against none.
-mod fixture;
+pub(crate) mod fixture;
 
 use crate::api::response::code;
 use crate::api::{Command, Exit, Refusal};

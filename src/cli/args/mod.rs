@@ -1,9 +1,11 @@
 //! The words of the command line. Both names of the program take the same words, the old
 //! spellings (`-H NODES cmd`, `-E M`, `-G`, `state -lq`, `SAFEMODULE`) among them.
+mod bench;
 mod cluster;
 mod later;
 mod module;
 
+pub use bench::{BenchGroup, BenchOptions};
 pub use cluster::{Addresses, ClusterVerb};
 pub use later::later;
 pub use module::ModuleVerb;
@@ -278,6 +280,9 @@ pub enum Verb {
     /// Let the module's checkers act, or not
     #[command(after_help = "Example: lockstep checker off -m web")]
     Checker { value: OnOff },
+    /// Measure replication on this pair: throughput and latency beside the plain file system
+    #[command(after_help = "Example: lockstep bench -m web --seconds 1 --with-return")]
+    Bench(BenchOptions),
     /// Run the node's daemon in the foreground
     #[command(after_help = "Example: lockstep daemon")]
     Daemon,
