@@ -1,6 +1,7 @@
 //! `lockstep bench` on a real pair: figures for everything it names, nothing left behind, nothing
 //! of the application touched; refused where it would mislead or disturb. How good the figures
 //! are is no business of this test.
+#![allow(clippy::unwrap_used)]
 #[path = "support/lab.rs"]
 mod support;
 use serde_json::Value;
