@@ -306,6 +306,7 @@ impl Drop for Cluster {
         if std::thread::panicking() {
             for node in ["n1", "n2"] {
                 eprintln!("--- {node}: {}", self.state(node));
+                eprintln!("{node} replication: {}", self.view(node)["replication"]);
                 let log = self.log(node);
                 for text in log.iter().skip(log.len().saturating_sub(40)) {
                     eprintln!("{node}: {text}");
