@@ -128,10 +128,14 @@ impl Cluster {
         text.lines().filter_map(entry).collect()
     }
 
-    /// Size, objects, time and rate of a return, in the log of the node that returned.
-    pub fn wait_statistics(&self, node: &str) {
-        self.wait_log(node, "Reintegration ended");
-        self.wait_log(node, "Copied ");
+    /// Size, objects, time and rate of a return, in the log of the node that returned, after its
+    /// first `from` entries.
+    pub fn wait_statistics(&self, node: &str, from: usize) {
+        for words in ["Copied ", "Reintegration ended"] {
+            crate::support::wait_for(&format!("{words:?} in the log of {node}"), || {
+                self.log(node).iter().skip(from).any(|text| text.contains(words))
+            });
+        }
     }
 
     pub fn wait_log(&self, node: &str, words: &str) {
@@ -221,7 +225,7 @@ impl Cluster {
 
     /// Process of the application on a node, as its start script noted it.
     pub fn application(&self, node: &str) -> String {
-        self.lab.sh(node, "cat /run/counter.pid")
+        self.lab.sh(node, "cat /run/counter.pid 2>/dev/null || true")
     }
 
     /// Process of the module's engine on a node.
