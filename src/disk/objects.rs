@@ -49,6 +49,8 @@ pub struct Objects {
     clock: VecDeque<ObjId>,
     open_max: usize,
     next: u64,
+    /// An application may hold files open: an unlinked one stays reachable (primary).
+    pub serves: bool,
 }
 
 impl Objects {
@@ -64,6 +66,7 @@ impl Objects {
             clock: VecDeque::new(),
             open_max: descriptor_budget(),
             next: ObjId::FIRST,
+            serves: false,
         };
         for (index, dir) in dirs.iter().enumerate() {
             let opened = open(dir).and_then(|fd| objects.add_root(index, fd));
@@ -256,20 +259,9 @@ impl Objects {
 
     /// The last name of the inode goes: hold a descriptor, nothing else will lead to it.
     pub fn pin(&mut self, id: ObjId) -> Result<(), Errno> {
-        let regular = self.get(id)?.kind == libc::S_IFREG;
-        if regular {
-            self.data_fd(id)?;
-        }
         self.path_fd(id)?;
         self.get_mut(id)?.pinned = true;
         Ok(())
-    }
-
-    /// Another name still leads to it.
-    pub fn unpin(&mut self, id: ObjId) {
-        if let Some(object) = self.map.get_mut(&id) {
-            object.pinned = object.handle.is_none();
-        }
     }
 
     /// After an unlink: an inode without names leaves the index, its number may come back.
@@ -293,13 +285,30 @@ impl Objects {
         }
     }
 
-    /// The known child of `parent` by name, without asking the disk for a number of its own.
+    /// The known child of `parent` by name, without drawing a number for it.
     pub fn child(&mut self, parent: ObjId, name: &[u8]) -> Option<ObjId> {
+        self.child_stat(parent, name).map(|(child, _)| child)
+    }
+
+    /// As [`Objects::child`], with its attributes.
+    pub fn child_stat(&mut self, parent: ObjId, name: &[u8]) -> Option<(ObjId, libc::stat)> {
         let c_name = sys::name(name).ok()?;
         let dir_fd = self.path_fd(parent).ok()?;
         let stat = sys::stat_at(dir_fd, &c_name).ok()?;
         let dir = self.get(parent).ok()?.key.dir;
-        self.by_ino.get(&(dir, stat.st_ino)).copied()
+        Some((*self.by_ino.get(&(dir, stat.st_ino))?, stat))
+    }
+
+    /// Any open descriptor of the object, for attributes.
+    pub fn any_fd(&mut self, id: ObjId) -> Result<RawFd, Errno> {
+        let object = self.map.get_mut(&id).ok_or(Errno(libc::ESTALE))?;
+        match (&object.path, &object.data) {
+            (None, Some(fd)) => {
+                object.used = true;
+                Ok(fd.as_raw_fd())
+            }
+            _ => self.path_fd(id),
+        }
     }
 
     /// O_PATH descriptor: parent of a name, target of attribute calls.
@@ -332,10 +341,12 @@ impl Objects {
             _ => return Err(Errno(libc::EINVAL)),
         };
         let flags = access | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        // Without a name a handle leads nowhere, but an open descriptor still does.
+        let by_path = object.orphan || object.handle.is_none();
         let open = |flags: i32| match (object.handle, &object.path) {
+            (_, Some(path)) if by_path => reopen(path.as_raw_fd(), flags & !libc::O_NOFOLLOW),
             (Some(handle), _) => handle.open(mount, flags),
-            (None, Some(path)) => reopen(path.as_raw_fd(), flags & !libc::O_NOFOLLOW),
-            (None, None) => Err(Errno(libc::ESTALE)),
+            (None, _) => Err(Errno(libc::ESTALE)),
         };
         let fd = match open(flags) {
             // Immutable or append-only files can still be read.

@@ -210,28 +210,32 @@ fn remove(
     directory: bool,
 ) -> Result<Performed, Errno> {
     let c_name = sys::name(name)?;
-    let child = objects.child(parent, name);
-    if let Some(child) = child {
-        objects.pin(child)?;
-    }
+    let child = last_name(objects, parent, name)?;
     let dir = objects.path_fd(parent)?;
     sys::unlink_at(dir, &c_name, directory)?;
-    if let Some(child) = child {
-        after_unlink(objects, child)?;
-    }
+    after_unlink(objects, child);
     Ok(Performed::Done)
 }
 
-/// An inode that lost its last name stays reachable only through the descriptor we hold.
-fn after_unlink(objects: &mut Objects, child: ObjId) -> Result<(), Errno> {
-    let fd = objects.path_fd(child)?;
-    if sys::fstat(fd)?.st_nlink == 0 || objects.get(child)?.kind == libc::S_IFDIR {
-        objects.mark_orphan(child);
-    } else {
-        // Another name still leads to it; which one is not known until it is looked up again.
-        objects.unpin(child);
+/// A known child that is about to lose a name, and whether it is its last.
+fn last_name(
+    objects: &mut Objects,
+    parent: ObjId,
+    name: &[u8],
+) -> Result<Option<(ObjId, bool)>, Errno> {
+    let Some((child, stat)) = objects.child_stat(parent, name) else { return Ok(None) };
+    let last = stat.st_nlink <= 1 || stat.st_mode & libc::S_IFMT == libc::S_IFDIR;
+    if last && objects.serves {
+        // Somebody may have it open: nothing but a descriptor will lead to it.
+        objects.pin(child)?;
     }
-    Ok(())
+    Ok(Some((child, last)))
+}
+
+fn after_unlink(objects: &mut Objects, child: Option<(ObjId, bool)>) {
+    if let Some((child, true)) = child {
+        objects.mark_orphan(child);
+    }
 }
 
 fn rename(
@@ -242,13 +246,11 @@ fn rename(
 ) -> Result<Performed, Errno> {
     let (old, new) = (sys::name(name)?, sys::name(new_name)?);
     let moved = objects.child(parent, name);
-    let replaced = objects.child(new_parent, new_name);
     let exchange = flags & libc::RENAME_EXCHANGE != 0;
-    if let Some(replaced) = replaced
-        && !exchange
-    {
-        objects.pin(replaced)?;
-    }
+    let swapped = if exchange { objects.child(new_parent, new_name) } else { None };
+    let mut replaced = if exchange { None } else { last_name(objects, new_parent, new_name)? };
+    // Two names of one inode: rename does nothing and the inode stays.
+    replaced = replaced.filter(|(child, _)| Some(*child) != moved);
     let from = objects.path_fd(parent)?;
     let to = objects.path_fd(new_parent)?;
     sys::rename_at(from, &old, to, &new, flags)?;
@@ -256,15 +258,11 @@ fn rename(
         let object = objects.get_mut(moved)?;
         (object.parent, object.name) = (new_parent, new_name.clone());
     }
-    match replaced {
-        Some(other) if exchange => {
-            let object = objects.get_mut(other)?;
-            (object.parent, object.name) = (parent, name.clone());
-        }
-        // Two names of one inode: rename does nothing and the inode stays.
-        Some(other) if Some(other) != moved => after_unlink(objects, other)?,
-        _ => {}
+    if let Some(other) = swapped {
+        let object = objects.get_mut(other)?;
+        (object.parent, object.name) = (parent, name.clone());
     }
+    after_unlink(objects, replaced);
     Ok(Performed::Done)
 }
 
@@ -278,7 +276,7 @@ fn set_attr(objects: &mut Objects, obj: ObjId, set: &SetAttr) -> Result<Performe
             strip_suidgid(fd)?;
         }
     }
-    let fd = objects.path_fd(obj)?;
+    let fd = objects.any_fd(obj)?;
     if set.uid.is_some() || set.gid.is_some() {
         sys::chown_fd(fd, set.uid, set.gid)?;
     }

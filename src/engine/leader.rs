@@ -890,7 +890,7 @@ impl Engine {
     }
 
     fn send_times(&mut self, id: ObjId) {
-        let Ok(stat) = self.objects.path_fd(id).and_then(sys::fstat) else { return };
+        let Ok(stat) = self.objects.any_fd(id).and_then(sys::fstat) else { return };
         if !self.ensure_bound(id) {
             return;
         }

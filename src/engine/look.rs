@@ -58,7 +58,7 @@ impl Engine {
     }
 
     fn get_attr(&mut self, obj: ObjId) -> Result<Vec<u8>, Errno> {
-        let stat = sys::fstat(self.objects.path_fd(obj)?)?;
+        let stat = sys::fstat(self.objects.any_fd(obj)?)?;
         Ok(Out::default().u64(FOR_EVER).u32(0).u32(0).attr(&stat).bytes)
     }
 

@@ -88,6 +88,7 @@ impl Engine {
         if self.store.lineage().epochs.is_empty() && !self.open_epoch_if_due() {
             return Err("the first epoch could not be recorded".to_owned());
         }
+        self.objects.serves = true;
         self.mode = EngineMode::LeadingAlone;
         self.tell(EngineEvent::Leading);
         Ok(())
@@ -180,6 +181,7 @@ impl Engine {
         }
         self.follower.discard = discard;
         self.follower.full = full;
+        self.objects.serves = false;
         if self.mode == EngineMode::Idle {
             self.cover_all()?;
             self.mode = EngineMode::FollowingDetached;
