@@ -103,6 +103,8 @@ fn everything_is_measured(lab: &Lab) {
     assert_eq!(back["file_bytes"], 8 << 20);
     assert_eq!(back["changed_bytes"], 21 * 4096, "1 % of 2048 pages, rounded up");
     assert!(back["sent_bytes"].as_u64() >= back["changed_bytes"].as_u64(), "{back:#}");
+    // Only what changed travels, and only that is counted: not what was measured before.
+    assert!(back["sent_bytes"].as_u64() < Some(4 << 20), "{back:#}");
     assert!(back["plan"].is_string() && back["seconds"].as_f64() > Some(0.0), "{back:#}");
     nothing_is_left(lab);
     ready(lab);

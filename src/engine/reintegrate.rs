@@ -97,11 +97,13 @@ pub struct Return {
     objects_done: u64,
     bytes_done: u64,
     last_told: Instant,
-    told_bytes: u64,
+    /// What the link had sent before this return.
+    sent_before: u64,
 }
 
 impl Return {
-    pub fn new(verdict: &Verdict, now: Instant) -> Return {
+    /// `sent`: what the link has sent so far, in bytes.
+    pub fn new(verdict: &Verdict, now: Instant, sent: u64) -> Return {
         Return {
             plan: verdict.plan.clone(),
             started: now,
@@ -122,7 +124,7 @@ impl Return {
             objects_done: 0,
             bytes_done: 0,
             last_told: now,
-            told_bytes: 0,
+            sent_before: sent,
         }
     }
 
@@ -132,7 +134,7 @@ impl Return {
             plan: Plan::Window { from: crate::model::Seq(applied + 1) },
             rule: String::new(),
         };
-        let mut ret = Return::new(&verdict, Instant::now());
+        let mut ret = Return::new(&verdict, Instant::now(), 0);
         ret.window = Some(applied);
         ret
     }
@@ -896,7 +898,7 @@ impl Engine {
             objects_todo: counts.objects,
             bytes_done: ret.bytes_done,
             bytes_todo: todo,
-            bytes_sent: self.link.sent_bytes,
+            bytes_sent: self.link.sent_bytes - ret.sent_before,
             bytes_per_second: rate,
             remaining_ms: (todo * 1000).checked_div(rate),
             finished: false,
@@ -915,7 +917,6 @@ impl Engine {
             progress.finished = finished;
             if let Some(ret) = &mut self.leader.ret {
                 ret.last_told = self.now;
-                ret.told_bytes = progress.bytes_sent;
             }
             self.tell(EngineEvent::Return(progress));
         }

@@ -157,7 +157,7 @@ impl Engine {
         if !self.open_epoch_if_due() {
             return self.refuse_session("the epoch could not be recorded");
         }
-        self.leader.ret = Some(Return::new(&verdict, self.now));
+        self.leader.ret = Some(Return::new(&verdict, self.now, self.link.sent_bytes));
         self.leader.session = Session::Planned;
         let side = self.side();
         self.send(&Frame::Reply(Box::new(HelloReply::Plan { verdict, side })));
