@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Cores think (`model`, `wire`, `history`, `decide`): no clock, file, socket or task. Edges act
-//! (`disk`, `capture`, `link`, `apply`, `watch`, `actions`, `config`, `trust`). `engine` joins the
+//! (`disk`, `capture`, `link`, `watch`, `actions`, `config`, `trust`). `engine` joins the
 //! data path, `node` joins the control path, `cli` is the door.
 //! This is an application; the modules are public for the tests, no interface is promised.
 pub mod model;
@@ -20,7 +20,6 @@ pub mod wire;
 pub mod disk;
 
 pub mod actions;
-pub mod apply;
 pub mod capture;
 pub mod config;
 pub mod link;
