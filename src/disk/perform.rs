@@ -1,6 +1,6 @@
 //! Performs one operation on the backing directories. Both copies are made by this code.
 use super::{Errno, Objects, sys};
-use crate::wire::{Access, ObjId, Op, SetAttr};
+use crate::wire::{Access, FALLOCATE_KILL_SUIDGID, ObjId, Op, SetAttr};
 use std::os::fd::{AsRawFd, RawFd};
 
 /// What the caller may need of the result.
@@ -49,7 +49,11 @@ pub fn perform(objects: &mut Objects, op: &Op) -> Result<Performed, Errno> {
             Ok(Performed::Done)
         }
         Op::Fallocate { obj, mode, offset, length } => {
-            sys::fallocate(objects.data_fd(*obj)?, *mode, *offset, *length)?;
+            let fd = objects.data_fd(*obj)?;
+            sys::fallocate(fd, *mode & !FALLOCATE_KILL_SUIDGID, *offset, *length)?;
+            if *mode & FALLOCATE_KILL_SUIDGID != 0 {
+                strip_suidgid(fd)?;
+            }
             Ok(Performed::Done)
         }
         Op::CopyRange { source, source_offset, target, target_offset, length } => {

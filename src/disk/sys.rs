@@ -338,9 +338,12 @@ pub fn list_xattr(fd: RawFd, buffer: &mut [u8]) -> Result<usize> {
     check_len(unsafe { libc::listxattr(path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) })
 }
 
+/// The kernel's limit of a list of names (`XATTR_LIST_MAX`).
+pub const XATTR_LIST_BYTES_MAX: usize = 64 << 10;
+
 /// All extended attributes with their values, sorted by name.
 pub fn all_xattrs(fd: RawFd) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut names = vec![0u8; 64 << 10];
+    let mut names = vec![0u8; XATTR_LIST_BYTES_MAX];
     let length = match list_xattr(fd, &mut names) {
         Err(Errno(libc::ENOTSUP)) => 0,
         other => other?,

@@ -477,7 +477,8 @@ impl Engine {
         self.send_only(Op::Tmpfile { parent, obj, access });
         self.set_bound(obj);
         self.send_content(obj, 0..stat.st_size as u64);
-        self.send_attributes(obj);
+        // Attributes last: they end with the owner and the mode.
+        self.send_xattrs(obj, &[]);
     }
 
     /// The peer has applied everything up to `seq`.

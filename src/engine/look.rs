@@ -19,8 +19,8 @@ impl Engine {
             Intent::ReadLink { obj } => self.objects.path_fd(obj).and_then(sys::read_link),
             Intent::Read { obj, offset, size } => return self.read(slot, obj, offset, size),
             Intent::StatFs { obj } => self.stat_fs(obj),
-            Intent::GetXattr { obj, name, size } => self.get_xattr(obj, Some(&name), size),
-            Intent::ListXattr { obj, size } => self.get_xattr(obj, None, size),
+            Intent::GetXattr { obj, name, size } => self.get_xattr(obj, &name, size),
+            Intent::ListXattr { obj, size, trusted } => self.list_xattr(obj, size, trusted),
             Intent::ReadDir { obj, offset, size, plus } => {
                 self.read_dir(obj, offset, size as usize, plus)
             }
@@ -110,13 +110,27 @@ impl Engine {
             .bytes)
     }
 
-    fn get_xattr(&mut self, obj: ObjId, name: Option<&[u8]>, size: u32) -> Result<Vec<u8>, Errno> {
+    /// Names of the `trusted` space are shown to the privileged only, as a disk would.
+    fn list_xattr(&mut self, obj: ObjId, size: u32, trusted: bool) -> Result<Vec<u8>, Errno> {
+        let fd = self.objects.path_fd(obj)?;
+        let mut names = vec![0; sys::XATTR_LIST_BYTES_MAX];
+        let length = sys::list_xattr(fd, &mut names)?;
+        names.truncate(length);
+        if !trusted {
+            let shown = names.split_inclusive(|b| *b == 0).filter(|n| !n.starts_with(b"trusted."));
+            names = shown.flatten().copied().collect();
+        }
+        match size as usize {
+            0 => Ok(Out::default().u32(names.len() as u32).u32(0).bytes),
+            room if room < names.len() => Err(Errno(libc::ERANGE)),
+            _ => Ok(names),
+        }
+    }
+
+    fn get_xattr(&mut self, obj: ObjId, name: &[u8], size: u32) -> Result<Vec<u8>, Errno> {
         let fd = self.objects.path_fd(obj)?;
         let mut buffer = vec![0; size as usize];
-        let length = match name {
-            Some(name) => sys::get_xattr(fd, name, &mut buffer)?,
-            None => sys::list_xattr(fd, &mut buffer)?,
-        };
+        let length = sys::get_xattr(fd, name, &mut buffer)?;
         if size == 0 {
             return Ok(Out::default().u32(length as u32).u32(0).bytes);
         }

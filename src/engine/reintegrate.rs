@@ -730,7 +730,7 @@ impl Engine {
     }
 
     /// Sets what differs, removes what is only there.
-    fn send_xattrs(&mut self, obj: ObjId, theirs: &[(Bytes, Bytes)]) {
+    pub fn send_xattrs(&mut self, obj: ObjId, theirs: &[(Bytes, Bytes)]) {
         let Ok(own) = self.objects.path_fd(obj).and_then(sys::all_xattrs) else { return };
         for (name, value) in &own {
             let same = theirs.iter().any(|(n, v)| n == name.as_slice() && v == value.as_slice());

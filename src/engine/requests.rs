@@ -1,7 +1,7 @@
 //! A request of the kernel becomes an intent: something to look up, or an operation to order.
 use crate::capture::abi::{Call, Caller, ROOT_NODE, SetAttrCall, Time, WRITE_KILL_SUIDGID};
 use crate::disk::Errno;
-use crate::wire::{Access, ObjId, Op, SetAttr, Times};
+use crate::wire::{Access, FALLOCATE_KILL_SUIDGID, ObjId, Op, SetAttr, Times};
 use bytes::Bytes;
 
 /// Where a request came from and how to answer it.
@@ -44,7 +44,7 @@ pub enum Intent {
     Read { obj: ObjId, offset: u64, size: u32 },
     StatFs { obj: ObjId },
     GetXattr { obj: ObjId, name: Bytes, size: u32 },
-    ListXattr { obj: ObjId, size: u32 },
+    ListXattr { obj: ObjId, size: u32, trusted: bool },
     ReadDir { obj: ObjId, offset: u64, size: u32, plus: bool },
     Seek { obj: ObjId, offset: u64, whence: u32 },
     Mutate(Box<Draft>),
@@ -134,9 +134,12 @@ pub fn intent(capture: u32, caller: &Caller, call: Call<'_>) -> Intent {
             mutate(Op::RemoveXattr { obj, name: bytes(name) }, Want::Nothing)
         }
         Call::GetXattr { name, size } => Intent::GetXattr { obj, name: bytes(name), size },
-        Call::ListXattr { size } => Intent::ListXattr { obj, size },
+        Call::ListXattr { size } => Intent::ListXattr { obj, size, trusted: caller.uid == 0 },
         Call::ReadDir { offset, size, plus } => Intent::ReadDir { obj, offset, size, plus },
         Call::Fallocate { offset, length, mode } => {
+            // The kernel leaves this to us and does not say what the caller may: root keeps them.
+            let kill = if caller.uid != 0 { FALLOCATE_KILL_SUIDGID } else { 0 };
+            let mode = mode & !FALLOCATE_KILL_SUIDGID | kill;
             mutate(Op::Fallocate { obj, mode, offset, length }, Want::Nothing)
         }
         Call::Seek { offset, whence } => Intent::Seek { obj, offset, whence },

@@ -135,6 +135,7 @@ pub enum Op {
         obj: ObjId,
         name: Bytes,
     },
+    /// `mode` is that of fallocate(2), and [`FALLOCATE_KILL_SUIDGID`].
     Fallocate {
         obj: ObjId,
         mode: u32,
@@ -171,6 +172,9 @@ pub enum Op {
         name: Bytes,
     },
 }
+
+/// In the mode of `Op::Fallocate`: the caller loses the file's set-id bits, as when it writes.
+pub const FALLOCATE_KILL_SUIDGID: u32 = 1 << 31;
 
 impl Op {
     /// The operation is complete only when it is on disk.

@@ -24,8 +24,11 @@ pub struct Node {
     pub backing: PathBuf,
     config: PathBuf,
     socket: PathBuf,
+    /// Keeps the node's namespaces, as its machine would: mounts outlive an engine.
+    machine: Option<Child>,
     child: Option<Child>,
-    keeper: Option<Child>,
+    /// The engine's number in the node's process namespace.
+    engine: u32,
     stream: Option<UnixStream>,
     events: Option<Receiver<EngineEvent>>,
     pub status: Arc<Mutex<Option<EngineStatus>>>,
@@ -88,8 +91,9 @@ impl Pair {
                 config: path,
                 socket: config.control_socket,
                 base,
+                machine: None,
                 child: None,
-                keeper: None,
+                engine: 0,
                 stream: None,
                 events: None,
                 status: Arc::default(),
@@ -120,15 +124,10 @@ impl Pair {
                 return;
             }
             if Instant::now() > end {
-                let differ: Vec<_> = a
-                    .lines()
-                    .filter(|line| !b.lines().any(|other| other == *line))
-                    .chain(b.lines().filter(|line| !a.lines().any(|other| other == *line)))
-                    .take(20)
-                    .collect();
-                panic!("the copies differ:\n{}", differ.join("\n"));
+                eprintln!("n1: {}\nn2: {}", self.n1.log(), self.n2.log());
+                assert_same("the copies differ (- n1, + n2)", &a, &b);
             }
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(3));
         }
     }
 }
@@ -136,13 +135,39 @@ impl Pair {
 /// Names, kinds, modes, owners, sizes, modification times, contents, attributes, by find,
 /// sha256sum and getfattr.
 pub fn tree(root: &Path) -> String {
-    let script = "cd \"$1\" && find . -printf '%P|%y|%m|%U|%G|%n|%l|%T@|%D\\n' | \
-        sed 's/|[^|]*$//' | LC_ALL=C sort; \
-        find . -type f -printf '%P|%s\\n' | LC_ALL=C sort; \
-        find . -type f -print0 | LC_ALL=C sort -z | xargs -0 -r sha256sum; \
-        getfattr -R -h -d -m - -e hex . 2>/dev/null | LC_ALL=C sort";
-    let output = Command::new("sh").args(["-c", script, "sh"]).arg(root).output().expect("sh runs");
+    let output = Command::new("sh").args(["-c", TREE, "sh"]).arg(root).output().expect("sh runs");
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+const TREE: &str = "cd \"$1\" && \
+    find . -printf '%P|%y|%m|%U|%G|%n|%l|%T@\\0' | LC_ALL=C sort -z | tr '\\0' '\\n'; \
+    find . -type f -printf '%P|%s\\0' | LC_ALL=C sort -z | tr '\\0' '\\n'; \
+    find . -type f -print0 | LC_ALL=C sort -z | xargs -0 -r sha256sum; \
+    getfattr -R -h -d -m - -e hex . 2>/dev/null | LC_ALL=C sort";
+
+/// As [`tree`] without times, to compare what two runs of one program left.
+pub fn tree_without_times(root: &Path) -> String {
+    let script = TREE.replace("|%T@", "");
+    let output =
+        Command::new("sh").args(["-c", &script, "sh"]).arg(root).output().expect("sh runs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// At most 40 lines of what differs.
+pub fn difference(left: &str, right: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (dir.path().join("left"), dir.path().join("right"));
+    std::fs::write(&a, left).unwrap();
+    std::fs::write(&b, right).unwrap();
+    let output = Command::new("diff").arg("-U0").args([a, b]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let short = text.lines().map(|line| line.chars().take(300).collect::<String>());
+    short.take(40).collect::<Vec<_>>().join("\n")
+}
+
+/// Fails and says what differs.
+pub fn assert_same(what: &str, left: &str, right: &str) {
+    assert!(left == right, "{what}:\n{}", difference(left, right));
 }
 
 fn make_pki(dirs: &[PathBuf; 2]) {
@@ -160,16 +185,16 @@ impl Node {
     }
 
     pub fn start_with(&mut self, env: &[(&str, &str)]) {
-        let script = "mount --bind \"$1\" \"$2\" && exec \"$3\" engine m --config \"$4\"";
+        self.boot();
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.base.join("engine.log"))
             .unwrap();
-        let child = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"])
-            .args(["--mount-proc", "sh", "-c", script, "sh"])
-            .args([&self.backing, &self.mount, &binary(), &self.config])
+        let child = self
+            .enter()
+            .args([&binary(), Path::new("engine"), Path::new("m"), Path::new("--config")])
+            .arg(&self.config)
             .envs(env.iter().copied())
             .env("RUST_BACKTRACE", "1")
             .stdout(Stdio::null())
@@ -178,6 +203,35 @@ impl Node {
             .unwrap();
         self.child = Some(child);
         self.connect();
+    }
+
+    /// The node's namespaces, in which its own copy lies where both nodes see the directory.
+    pub fn boot(&mut self) {
+        if self.machine.is_some() {
+            return;
+        }
+        let script = "mount --bind \"$1\" \"$2\" && echo up && exec sleep infinity";
+        let mut machine = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"])
+            .args(["--mount-proc", "sh", "-c", script, "sh"])
+            .args([&self.backing, &self.mount])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(machine.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "up\n", "the namespaces of {} did not come up", self.name);
+        self.machine = Some(machine);
+    }
+
+    /// A command line that goes on inside the node.
+    fn enter(&self) -> Command {
+        let machine = self.machine.as_ref().unwrap().id();
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &machine.to_string(), "-m"]);
+        command.arg(format!("--pid=/proc/{machine}/ns/pid_for_children"));
+        command.arg("--");
+        command
     }
 
     fn connect(&mut self) {
@@ -189,7 +243,7 @@ impl Node {
                     let ended = self.child.as_mut().unwrap().try_wait().unwrap();
                     assert!(ended.is_none(), "engine {} ended: {}", self.name, self.log());
                     assert!(Instant::now() < end, "engine {} does not listen", self.name);
-                    std::thread::yield_now();
+                    std::thread::sleep(Duration::from_millis(3));
                 }
             }
         };
@@ -207,15 +261,14 @@ impl Node {
         });
         self.stream = Some(stream);
         self.events = Some(receive);
-        self.wait(|event| matches!(event, EngineEvent::Hello { .. }));
+        let hello = self.wait(|event| matches!(event, EngineEvent::Hello { .. }));
+        if let EngineEvent::Hello { pid, .. } = hello {
+            self.engine = pid;
+        }
     }
 
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.base.join("engine.log")).unwrap_or_default()
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
     }
 
     pub fn command(&mut self, command: &EngineCommand) {
@@ -265,59 +318,43 @@ impl Node {
 
     /// kill -9 of the engine alone and a new one in the same mount namespace, as its daemon does.
     pub fn restart_in_place(&mut self) {
-        let engine = self.engine_pid();
-        let unshare = self.child.take().unwrap();
-        let mounts = std::fs::File::open(format!("/proc/{engine}/ns/mnt")).unwrap();
-        Command::new("kill").args(["-9", &engine.to_string()]).status().unwrap();
-        self.keeper = Some(unshare);
-        // The dying engine may still accept a connection.
-        std::fs::remove_file(&self.socket).unwrap();
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.base.join("engine.log"))
-            .unwrap();
-        use std::os::unix::process::CommandExt;
-        let mut command = Command::new("unshare");
-        command
-            .args(["--pid", "--fork", "--kill-child", "sh", "-c"])
-            .arg("mount -t proc proc /proc && exec \"$1\" engine m --config \"$2\"")
-            .args(["sh".as_ref(), binary().as_path(), self.config.as_path()])
-            .stdout(Stdio::null())
-            .stderr(log);
-        // SAFETY: setns is async-signal-safe; the descriptor lives until spawn returns.
-        unsafe {
-            let fd = std::os::fd::AsRawFd::as_raw_fd(&mounts);
-            command.pre_exec(move || match libc::setns(fd, libc::CLONE_NEWNS) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            });
-        }
-        self.child = Some(command.spawn().unwrap());
-        self.connect();
+        self.kill();
+        self.start();
     }
 
-    /// The engine itself, below the process that made its namespaces.
-    fn engine_pid(&self) -> u32 {
-        let children = format!("/proc/{0}/task/{0}/children", self.pid());
-        let text = std::fs::read_to_string(children).unwrap();
-        text.split_whitespace().next().unwrap().parse().unwrap()
-    }
-
-    /// kill -9.
+    /// kill -9 of the engine; the node, its mounts and its other processes stay.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
+            let kill = format!("kill -9 {}", self.engine);
+            let _ = self.enter().args(["sh", "-c", &kill]).status();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Waits for the end of an engine that ends by itself (failpoint, shutdown).
+    pub fn wait_end(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        let end = Instant::now() + LIMIT;
+        while child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < end, "{}: the engine lives on\n{}", self.name, self.log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Every process of the node at once, as when its power goes; unsynced bytes stay.
+    pub fn power_off(&mut self) {
+        if let Some(mut machine) = self.machine.take() {
+            machine.kill().unwrap();
+            machine.wait().unwrap();
+        }
+        if let Some(mut child) = self.child.take() {
             child.wait().unwrap();
         }
     }
 
     /// Runs a shell command as this node sees the file system.
     pub fn shell(&self, script: &str) -> Output {
-        Command::new("nsenter")
-            .args(["-t", &self.pid().to_string(), "-m", "--", "sh", "-c", script])
-            .output()
-            .unwrap()
+        self.enter().args(["sh", "-c", script]).output().unwrap()
     }
 
     /// As `shell`, which must succeed; the output.
@@ -329,20 +366,19 @@ impl Node {
         text
     }
 
+    /// [`tree`] as this node sees it, through its covers.
+    pub fn tree(&self, root: &Path) -> String {
+        let output = self.enter().args(["sh", "-c", TREE, "sh"]).arg(root).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     pub fn spawn(&self, script: &str) -> Child {
-        Command::new("nsenter")
-            .args(["-t", &self.pid().to_string(), "-m", "--", "sh", "-c", script])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap()
+        self.enter().args(["sh", "-c", script]).stdout(Stdio::piped()).spawn().unwrap()
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.power_off();
     }
 }

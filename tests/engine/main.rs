@@ -1,8 +1,9 @@
 //! Goal: the promises of the data path on real mounts, with two real engines, one module, no
 //! daemon. Each test says which promise.
 #![allow(clippy::unwrap_used)]
-#[path = "support/pair.rs"]
+#[path = "../support/pair.rs"]
 mod pair;
+mod posix;
 
 use lockstep::model::Level;
 use pair::Pair;
