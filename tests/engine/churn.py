@@ -1,5 +1,5 @@
-"""churn.py DIR SEED COUNT [ROUND]: random operations of every kind below DIR, many on the same few names.
-What fails, fails: only that both copies end the same counts. COUNT 0: until killed."""
+"""churn.py DIR SEED COUNT [STOP]: random operations of every kind below DIR, many on the same few names.
+What fails, fails: only that both copies end the same counts. COUNT 0: until a file STOP exists."""
 import ctypes, mmap, os, random, stat, sys
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -18,7 +18,7 @@ def name():
 
 def handle():
     if not handles or r.random() < 0.4:
-        fd = os.open(name(), os.O_RDWR | (os.O_CREAT if r.random() < 0.7 else 0), 0o644)
+        fd = os.open(name(), os.O_RDWR | os.O_NONBLOCK | (os.O_CREAT if r.random() < 0.7 else 0), 0o644)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise OSError
@@ -38,7 +38,7 @@ def write():
 
 
 def append():
-    fd = os.open(name(), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    fd = os.open(name(), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK)
     try:
         os.write(fd, r.randbytes(300))
     finally:
@@ -51,7 +51,7 @@ def create():
 
 def replace():
     n = name() + ".tmp"
-    fd = os.open(n, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644)
+    fd = os.open(n, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NONBLOCK, 0o644)
     os.write(fd, r.randbytes(r.randrange(20_000)))
     if r.random() < 0.5:
         os.fsync(fd)
@@ -124,7 +124,7 @@ for d in DIRS[1:]:
     except OSError:
         pass
 done = 0
-while count == 0 or done < count:
+while done < count if count else not os.path.exists(sys.argv[4]):
     done += 1
     try:
         r.choices(calls, weights)[0]()

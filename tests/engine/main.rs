@@ -4,6 +4,7 @@
 #[path = "../support/pair.rs"]
 mod pair;
 mod posix;
+mod returns;
 
 use lockstep::model::Level;
 use pair::Pair;

@@ -115,6 +115,26 @@ impl Pair {
         pair
     }
 
+    /// n2's engine dies and n1 goes on alone.
+    pub fn lose_n2(&mut self) {
+        self.n2.kill();
+        self.n1.wait(|event| matches!(event, EngineEvent::PeerLost { .. }));
+        self.n1.go_alone();
+    }
+
+    /// n2's engine starts again, follows, and is in sync at the end.
+    pub fn return_n2(&mut self) {
+        self.n2.start();
+        self.n2.follow(false);
+        self.await_ready();
+    }
+
+    /// n2 follows n1 and is in sync.
+    pub fn await_ready(&mut self) {
+        self.n2.wait(|event| matches!(event, EngineEvent::Ready));
+        self.n1.wait(|event| matches!(event, EngineEvent::PeerReady { .. }));
+    }
+
     /// Both copies as an independent program sees them, once they are equal; fails after a limit.
     pub fn assert_equal(&self) {
         let end = Instant::now() + LIMIT;
