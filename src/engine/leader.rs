@@ -343,16 +343,18 @@ impl Engine {
                 return;
             }
         }
-        let Deferred { draft, slot, since } = deferred;
-        if let Op::Link { obj, parent, .. } = draft.op
+        if let Op::Link { obj, parent, .. } = deferred.draft.op
             && self.objects.get(obj).is_ok_and(|object| object.orphan)
         {
             self.send_orphan(obj, parent);
         }
-        for id in named(&draft.op) {
-            if !self.ensure_bound(id) {
-                return self.fail(slot, Errno(libc::ESTALE));
-            }
+        let told = named(&deferred.draft.op).into_iter().all(|id| self.ensure_bound(id));
+        if !told && !self.leader.member {
+            return self.order_local(deferred);
+        }
+        let Deferred { draft, slot, since } = deferred;
+        if !told {
+            return self.fail(slot, Errno(libc::ESTALE));
         }
         self.mark_recent(&touched);
         let durable = draft.durable || self.config.level == Level::Disk;
@@ -429,7 +431,10 @@ impl Engine {
             Some(place) => place,
             None => return false,
         };
-        if !self.ensure_bound(parent) {
+        // A name that was found just now may be one that the peer does not have.
+        let Ok(key) = self.objects.get(parent).map(|object| object.key) else { return false };
+        let dirty = &self.leader.dirty;
+        if dirty.is_dirty_names(key) || dirty.is_dirty_whole(key) || !self.ensure_bound(parent) {
             return false;
         }
         self.send_only(Op::Bind { obj: id, parent, name });

@@ -47,13 +47,16 @@ pub fn walk(roots: Vec<OwnedFd>, wanted: &[ObjectKey]) -> Vec<Found> {
     found
 }
 
-/// Makes the objects on the way to a found inode known; its number, if the inode is still there.
-pub fn adopt(objects: &mut Objects, found: &Found) -> Option<ObjId> {
-    let mut id = ObjId::root(usize::from(found.key.dir));
-    for name in &found.path {
-        id = objects.look_up(id, name).ok()?.0;
+/// Makes the objects on the way to a found inode known; number, parent and name of what is there
+/// now, which may be another inode of that number.
+pub fn adopt(objects: &mut Objects, found: &Found) -> Option<(ObjId, ObjId, Bytes)> {
+    let (name, dirs) = found.path.split_last()?;
+    let mut parent = ObjId::root(usize::from(found.key.dir));
+    for dir in dirs {
+        parent = objects.look_up(parent, dir).ok()?.0;
     }
-    (objects.get(id).ok()?.key == found.key).then_some(id)
+    let id = objects.look_up(parent, name).ok()?.0;
+    Some((id, parent, Bytes::copy_from_slice(name)))
 }
 
 /// Another name of an object whose remembered one is gone (an old hard link).

@@ -7,6 +7,7 @@
 mod answers;
 mod control;
 mod follower;
+mod identity;
 mod leader;
 pub mod locate;
 mod look;

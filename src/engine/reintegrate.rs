@@ -13,8 +13,7 @@
 //! so a session that breaks forgets nothing. When nothing is dirty both disks are synced (rule A3),
 //! the membership is recorded here, then there, and the return is over.
 use super::leader::Session;
-use super::locate::{self, Found};
-use super::run::{Done, Engine, SyncTag};
+use super::run::{Engine, SyncTag};
 use crate::disk::{Errno, sys};
 use crate::history::{DirtyRecord, ObjectKey, PageMap, Part, Portion};
 use crate::model::{EngineEvent, EngineMode, Plan, Progress, Verdict};
@@ -76,24 +75,27 @@ enum Admission {
 }
 
 pub struct Return {
-    plan: Plan,
+    pub plan: Plan,
     started: Instant,
     window: Option<u64>,
-    cursor: Option<Portion>,
+    pub cursor: Option<Portion>,
     asked: HashMap<u64, Asked>,
     asking: HashSet<ObjectKey>,
     next_question: u64,
     /// Objects that this return made: nothing of theirs needs a comparison.
-    fresh: HashSet<ObjId>,
+    pub fresh: HashSet<ObjId>,
     /// Inodes of the peer, to tell hard links.
-    theirs: HashMap<ObjId, u64>,
     answers: VecDeque<Answer>,
+    pub theirs: HashMap<ObjId, u64>,
+    /// The same the other way round, with the number of the directory.
+    pub claimed: HashMap<(u16, u64), ObjId>,
+    /// All names of inodes that a walk looked for.
+    pub names: HashMap<ObjId, Vec<(ObjId, Bytes)>>,
     listings: VecDeque<Listing>,
     passes: HashMap<ObjectKey, u32>,
     admission: Admission,
-    locating: bool,
-    located: bool,
-    progress_this_round: bool,
+    pub locating: bool,
+    pub progress_this_round: bool,
     objects_done: u64,
     bytes_done: u64,
     last_told: Instant,
@@ -115,11 +117,12 @@ impl Return {
             fresh: HashSet::new(),
             theirs: HashMap::new(),
             answers: VecDeque::new(),
+            claimed: HashMap::new(),
+            names: HashMap::new(),
             listings: VecDeque::new(),
             passes: HashMap::new(),
             admission: Admission::Draining,
             locating: false,
-            located: false,
             progress_this_round: false,
             objects_done: 0,
             bytes_done: 0,
@@ -236,16 +239,15 @@ impl Engine {
         }
         if clean {
             self.begin_admission();
-        } else if !ret.located && !self.leader.dirty.is_empty() {
-            self.begin_locating();
+        } else if !self.leader.dirty.is_empty() {
+            self.begin_locating(Vec::new());
         }
     }
 
     /// Sends or asks; `true` if something moved.
     fn drain(&mut self, portion: &Portion) -> bool {
-        let Some(obj) = self.objects.by_key(portion.key) else {
-            return self.drain_unknown(portion);
-        };
+        // An inode that nobody looked up since the start: a walk at the end of the round finds it.
+        let Some(obj) = self.objects.by_key(portion.key) else { return false };
         if self.objects.get(obj).is_ok_and(|object| object.orphan) {
             self.leader.dirty.forget(portion.key);
             return true;
@@ -260,12 +262,7 @@ impl Engine {
                 self.ask(portion.key, Asked::List { dir: obj, entries: Vec::new() })
             }
             Part::Whole if kind == libc::S_IFREG => self.drain_file(obj, portion),
-            Part::Whole => {
-                self.settle(portion);
-                self.send_attributes(obj);
-                true
-            }
-            Part::Attributes => {
+            Part::Whole | Part::Attributes => {
                 self.send_attributes(obj);
                 self.settle(portion);
                 self.ask(portion.key, Asked::Xattrs { obj })
@@ -279,15 +276,6 @@ impl Engine {
                 true
             }
         }
-    }
-
-    /// An inode that nobody looked up since the start: found by a walk, or gone for good.
-    fn drain_unknown(&mut self, portion: &Portion) -> bool {
-        let located = self.leader.ret.as_ref().is_some_and(|ret| ret.located);
-        if located {
-            self.leader.dirty.forget(portion.key);
-        }
-        located
     }
 
     fn is_asking(&self, key: ObjectKey) -> bool {
@@ -431,13 +419,17 @@ impl Engine {
     /// Goes on with the first directory; `true` if something was done. A directory that changed
     /// meanwhile is listed again, and after a few times dealt with in one go.
     fn reconcile_slice(&mut self, until: Instant) -> bool {
-        let Some(mut listing) = self.leader.ret.as_mut().and_then(|ret| ret.listings.pop_front())
-        else {
-            return false;
-        };
+        let Some(ret) = self.leader.ret.as_mut().filter(|ret| !ret.locating) else { return false };
+        let Some(mut listing) = ret.listings.pop_front() else { return false };
         let dir = listing.dir;
         while listing.whole || Instant::now() < until && self.may_send() {
             if let Some(name) = listing.own.pop() {
+                if self.names_are_unknown(dir, &name, &listing.there) {
+                    listing.own.push(name);
+                    let links = self.unknown_links(dir, &listing.own, &listing.there);
+                    self.begin_locating(links);
+                    break;
+                }
                 let entry = listing.there.remove(name.as_slice());
                 self.reconcile_name(dir, &name, entry, listing.deep);
             } else if let Some(name) = listing.gone.pop() {
@@ -457,6 +449,11 @@ impl Engine {
         for portion in &listing.portions {
             self.settle(portion);
         }
+        // The whole of a directory is its names, its attributes and what is beneath.
+        if listing.deep {
+            let mark = self.leader.dirty.mark_attributes(listing.key);
+            self.note([mark]);
+        }
         if let Some(ret) = &mut self.leader.ret {
             ret.asking.remove(&listing.key);
         }
@@ -464,39 +461,14 @@ impl Engine {
         self.leader.touched.insert(listing.dir);
     }
 
-    fn reconcile_name(&mut self, dir: ObjId, name: &[u8], there: Option<Entry>, deep: bool) {
-        let Ok((id, stat)) = self.objects.look_up(dir, name) else { return };
-        let name = Bytes::copy_from_slice(name);
-        let same_kind = |entry: &Entry| {
-            entry.mode & libc::S_IFMT == stat.st_mode & libc::S_IFMT
-                && entry.rdev == sys::rdev_of(stat.st_rdev)
-        };
-        let bound =
-            self.objects.get(id).is_ok_and(|object| object.bound == self.leader.session_number);
-        let known = self.leader.ret.as_ref().and_then(|ret| ret.theirs.get(&id).copied());
-        let there = match there {
-            // The same object under this name already.
-            Some(entry)
-                if same_kind(&entry) && (!bound || known.is_none_or(|i| i == entry.ino)) =>
-            {
-                Some(entry)
-            }
-            Some(_) => {
-                self.send_only(Op::RemoveTree { parent: dir, name: name.clone() });
-                None
-            }
-            None => None,
-        };
-        match there {
-            Some(entry) => self.same_name(dir, id, &stat, &entry, deep),
-            None if bound && stat.st_mode & libc::S_IFMT != libc::S_IFDIR => {
-                self.send_only(Op::Link { obj: id, parent: dir, name });
-            }
-            None => self.send_new(dir, id, name, &stat),
-        }
-    }
-
-    fn same_name(&mut self, dir: ObjId, id: ObjId, stat: &libc::stat, entry: &Entry, deep: bool) {
+    pub fn same_name(
+        &mut self,
+        dir: ObjId,
+        id: ObjId,
+        stat: &libc::stat,
+        entry: &Entry,
+        deep: bool,
+    ) {
         let bound =
             self.objects.get(id).is_ok_and(|object| object.bound == self.leader.session_number);
         if !bound {
@@ -508,6 +480,9 @@ impl Engine {
             ret.theirs.insert(id, entry.ino);
         }
         let Ok(key) = self.objects.get(id).map(|object| object.key) else { return };
+        if let Some(ret) = &mut self.leader.ret {
+            ret.claimed.insert((key.dir, entry.ino), id);
+        }
         let kind = stat.st_mode & libc::S_IFMT;
         let extra = self.extra_of(id);
         let attributes = (entry.mode, entry.uid, entry.gid, entry.extra)
@@ -528,14 +503,16 @@ impl Engine {
                     .extend([self.leader.dirty.mark_names(key), self.leader.dirty.mark_whole(key)]);
             }
             libc::S_IFREG if deep || content => marks.push(self.leader.dirty.mark_whole(key)),
-            _ if attributes => marks.push(self.leader.dirty.mark_attributes(key)),
             _ => {}
+        }
+        if attributes {
+            marks.push(self.leader.dirty.mark_attributes(key));
         }
         self.note(marks);
     }
 
     /// Makes an object on the peer; content and attributes follow as marks.
-    fn send_new(&mut self, dir: ObjId, id: ObjId, name: Bytes, stat: &libc::stat) {
+    pub fn send_new(&mut self, dir: ObjId, id: ObjId, name: Bytes, stat: &libc::stat) {
         let Ok(key) = self.objects.get(id).map(|object| object.key) else { return };
         let access = crate::wire::Access {
             uid: stat.st_uid,
@@ -755,33 +732,6 @@ impl Engine {
 
     fn extra_of(&mut self, id: ObjId) -> [u8; 16] {
         self.objects.path_fd(id).map_or([0; 16], extra)
-    }
-
-    // ---- objects known by number only ----------------------------------------------------------
-
-    fn begin_locating(&mut self) {
-        let wanted: Vec<ObjectKey> =
-            self.leader.dirty.keys().filter(|key| self.objects.by_key(*key).is_none()).collect();
-        let Some(ret) = &mut self.leader.ret else { return };
-        if wanted.is_empty() {
-            return;
-        }
-        ret.locating = true;
-        let roots: Vec<OwnedFd> =
-            self.objects.roots().iter().filter_map(|root| root.fd.try_clone().ok()).collect();
-        self.pool.run(move || Done::Located(locate::walk(roots, &wanted)));
-    }
-
-    pub fn located(&mut self, found: Vec<Found>) {
-        for found in found {
-            locate::adopt(&mut self.objects, &found);
-        }
-        if let Some(ret) = &mut self.leader.ret {
-            ret.locating = false;
-            ret.located = true;
-            ret.cursor = None;
-            ret.progress_this_round = true;
-        }
     }
 
     // ---- the end -----------------------------------------------------------------------------

@@ -40,7 +40,11 @@ pub enum Done {
     /// What a return asked this secondary.
     Answered { id: u64, bodies: Vec<crate::wire::AnswerBody> },
     /// Where objects are that are known by inode number only.
-    Located(Vec<super::locate::Found>),
+    Located {
+        session: u64,
+        wanted: Vec<crate::history::ObjectKey>,
+        found: Vec<super::locate::Found>,
+    },
 }
 
 /// Why everything was synced.
@@ -421,7 +425,7 @@ impl Engine {
             Done::Read { slot, result: Ok(bytes) } => self.reply(slot, None, &bytes),
             Done::Read { slot, result: Err(errno) } => self.reply(slot, Some(errno), &[]),
             Done::Answered { id, bodies } => self.tell_answers(id, bodies),
-            Done::Located(found) => self.located(found),
+            Done::Located { session, wanted, found } => self.located(session, &wanted, &found),
         }
     }
 }

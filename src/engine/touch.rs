@@ -38,9 +38,8 @@ pub fn touches(objects: &mut Objects, op: &Op) -> Touches {
         Op::Tmpfile { .. } => {}
         Op::Link { obj, parent, .. } => {
             list.extend(key(objects, *parent).map(Touch::Names));
-            let orphan = objects.get(*obj).is_ok_and(|object| object.orphan);
-            let kind = if orphan { Touch::Whole } else { Touch::Attributes };
-            list.extend(key(objects, *obj).map(kind));
+            // The whole: the name may have been another file's, and the first one may go.
+            list.extend(key(objects, *obj).map(Touch::Whole));
         }
         Op::Unlink { parent, .. } | Op::Rmdir { parent, .. } => {
             list.extend(key(objects, *parent).map(Touch::Names));

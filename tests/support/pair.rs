@@ -287,6 +287,18 @@ impl Node {
         }
     }
 
+    /// The newest lines of both nodes' logs.
+    fn logs(&self) -> String {
+        let mut text = String::new();
+        for name in ["n1", "n2"] {
+            let path = self.base.with_file_name(name).join("engine.log");
+            let log = std::fs::read_to_string(path).unwrap_or_default();
+            let lines: Vec<_> = log.lines().collect();
+            text += &format!("-- {name}\n{}\n", lines[lines.len().saturating_sub(40)..].join("\n"));
+        }
+        text
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.base.join("engine.log")).unwrap_or_default()
     }
@@ -310,7 +322,7 @@ impl Node {
                      {:?}; log:\n{}",
                     self.name,
                     self.status.lock().unwrap(),
-                    self.log()
+                    self.logs()
                 ),
             }
         }

@@ -1,0 +1,221 @@
+//! Which inode of the peer is which of ours, while a return compares a directory.
+//!
+//! A file with one name on both sides is compared where it stands. With more names a wrong guess
+//! would write through a name that nobody compares, or leave two files where there was one. An
+//! inode that was neither made nor moved nor linked since the copies were equal is still the one
+//! of that name there; any other is found there by a name in a directory whose names did not
+//! change, and made anew where there is none.
+use super::leader::Session;
+use super::locate::{self, Found};
+use super::run::{Done, Engine};
+use crate::disk::sys;
+use crate::history::ObjectKey;
+use crate::model::Plan;
+use crate::wire::{Entry, ObjId, Op};
+use bytes::Bytes;
+use std::collections::{HashMap, HashSet};
+use std::os::fd::OwnedFd;
+
+impl Engine {
+    /// Makes the peer's name the one that it is here.
+    pub fn reconcile_name(&mut self, dir: ObjId, name: &[u8], there: Option<Entry>, deep: bool) {
+        let Ok((id, stat)) = self.objects.look_up(dir, name) else { return };
+        let name = Bytes::copy_from_slice(name);
+        let kind = stat.st_mode & libc::S_IFMT;
+        let same_kind = there.as_ref().is_some_and(|entry| {
+            entry.mode & libc::S_IFMT == kind && entry.rdev == sys::rdev_of(stat.st_rdev)
+        });
+        if kind != libc::S_IFDIR && !self.is_bound(id) && !self.is_comparing() {
+            self.bind_by_clean_name(id, (dir, &name));
+        }
+        let known = self.leader.ret.as_ref().and_then(|ret| ret.theirs.get(&id).copied());
+        match there {
+            Some(entry) if same_kind && kind == libc::S_IFDIR => {
+                // Under this number the peer may know the place where it was before.
+                let other = self.is_bound(id) && known != Some(entry.ino);
+                if other {
+                    let name = name.clone();
+                    self.send_only(Op::Bind { obj: id, parent: dir, name });
+                }
+                self.same_name(dir, id, &stat, &entry, deep || other);
+            }
+            Some(entry) if same_kind && self.is_counterpart(id, &stat, &entry) => {
+                self.same_name(dir, id, &stat, &entry, deep);
+            }
+            Some(entry) if kind != libc::S_IFDIR && self.is_bound(id) => {
+                self.replace_by_link(dir, id, name, entry.mode & libc::S_IFMT == libc::S_IFDIR);
+            }
+            None if kind != libc::S_IFDIR && self.is_bound(id) => {
+                self.send_only(Op::Link { obj: id, parent: dir, name });
+            }
+            there => {
+                if there.is_some() {
+                    let name = name.clone();
+                    self.send_only(Op::RemoveTree { parent: dir, name });
+                }
+                self.send_new(dir, id, name, &stat);
+            }
+        }
+    }
+
+    fn is_bound(&self, id: ObjId) -> bool {
+        self.objects.get(id).is_ok_and(|object| object.bound == self.leader.session_number)
+    }
+
+    /// Made, moved or linked since the copies were equal.
+    fn is_new_here(&self, key: ObjectKey) -> bool {
+        self.leader.dirty.is_dirty_whole(key)
+    }
+
+    /// The entry is this object's inode there, or may become it without harm to another name.
+    fn is_counterpart(&self, id: ObjId, stat: &libc::stat, entry: &Entry) -> bool {
+        let Ok(key) = self.objects.get(id).map(|object| object.key) else { return false };
+        let Some(ret) = &self.leader.ret else { return false };
+        if self.is_bound(id) {
+            return ret.theirs.get(&id) == Some(&entry.ino);
+        }
+        if ret.claimed.get(&(key.dir, entry.ino)).is_some_and(|other| *other != id) {
+            return false;
+        }
+        self.is_comparing() || stat.st_nlink == 1 && entry.nlink == 1 || !self.is_new_here(key)
+    }
+
+    /// The name leads to another inode there. The object may have no other name there, so it gets
+    /// the new one before the old one goes.
+    fn replace_by_link(&mut self, dir: ObjId, id: ObjId, name: Bytes, tree: bool) {
+        if tree {
+            self.send_only(Op::RemoveTree { parent: dir, name: name.clone() });
+            self.send_only(Op::Link { obj: id, parent: dir, name });
+            return;
+        }
+        let between = Bytes::from(format!(".lockstep-{:x}", id.0));
+        self.send_only(Op::Link { obj: id, parent: dir, name: between.clone() });
+        self.send_only(Op::Rename {
+            parent: dir,
+            name: between.clone(),
+            new_parent: dir,
+            new_name: name,
+            flags: 0,
+        });
+        // A rename between two names of one inode does nothing.
+        self.send_only(Op::RemoveTree { parent: dir, name: between });
+    }
+
+    /// A hard link that was made or moved since the copies were equal, or whose name is not there:
+    /// its other names are needed before anything is decided.
+    pub fn names_are_unknown(
+        &mut self,
+        dir: ObjId,
+        name: &[u8],
+        there: &HashMap<Bytes, Entry>,
+    ) -> bool {
+        let Ok((id, stat)) = self.objects.look_up(dir, name) else { return false };
+        let kind = stat.st_mode & libc::S_IFMT;
+        if stat.st_nlink < 2 || kind == libc::S_IFDIR || self.is_bound(id) || self.is_comparing() {
+            return false;
+        }
+        let same = there.get(name).is_some_and(|entry| entry.mode & libc::S_IFMT == kind);
+        let new = self.objects.get(id).is_ok_and(|object| self.is_new_here(object.key));
+        (new || !same) && self.leader.ret.as_ref().is_some_and(|ret| !ret.names.contains_key(&id))
+    }
+
+    /// All such links of one directory, for one walk.
+    pub fn unknown_links(
+        &mut self,
+        dir: ObjId,
+        own: &[Vec<u8>],
+        there: &HashMap<Bytes, Entry>,
+    ) -> Vec<ObjectKey> {
+        let mut keys = Vec::new();
+        for name in own {
+            if self.names_are_unknown(dir, name, there)
+                && let Ok((id, _)) = self.objects.look_up(dir, name)
+                && let Ok(object) = self.objects.get(id)
+            {
+                keys.push(object.key);
+            }
+        }
+        keys
+    }
+
+    /// Everything is listed and compared: what the copies had in common is not known.
+    fn is_comparing(&self) -> bool {
+        self.leader.ret.as_ref().is_some_and(|ret| ret.plan == Plan::Digests)
+    }
+
+    /// Tells the peer the object's number by a name that is surely the same there.
+    fn bind_by_clean_name(&mut self, id: ObjId, but: (ObjId, &Bytes)) {
+        let Ok(key) = self.objects.get(id).map(|object| object.key) else { return };
+        let names = self.leader.ret.as_ref().and_then(|ret| ret.names.get(&id).cloned());
+        for (parent, name) in names.unwrap_or_default() {
+            let Ok(parent_key) = self.objects.get(parent).map(|object| object.key) else {
+                continue;
+            };
+            let dirty = &self.leader.dirty;
+            let changed = dirty.is_dirty_names(parent_key) || dirty.is_dirty_whole(parent_key);
+            let same = self.objects.path_fd(parent).and_then(|fd| {
+                let stat = sys::stat_at(fd, &sys::name(&name)?)?;
+                Ok(stat.st_ino == key.ino)
+            });
+            if changed || (parent, &name) == but || same != Ok(true) {
+                continue;
+            }
+            if self.is_reachable(parent) && self.ensure_bound(parent) {
+                self.send_only(Op::Bind { obj: id, parent, name });
+                self.set_bound(id);
+                return;
+            }
+        }
+    }
+
+    // ---- objects known by number only ----------------------------------------------------------
+
+    /// Looks for objects of which only the inode is known, and for all names of hard links.
+    pub fn begin_locating(&mut self, links: Vec<ObjectKey>) {
+        let unknown = |key: &ObjectKey| self.objects.by_key(*key).is_none();
+        let wanted: Vec<_> = self.leader.dirty.keys().filter(unknown).chain(links).collect();
+        let Some(ret) = &mut self.leader.ret else { return };
+        if wanted.is_empty() {
+            return;
+        }
+        ret.locating = true;
+        let session = self.leader.session_number;
+        let roots: Vec<OwnedFd> =
+            self.objects.roots().iter().filter_map(|root| root.fd.try_clone().ok()).collect();
+        self.pool.run(move || {
+            let found = locate::walk(roots, &wanted);
+            Done::Located { session, wanted, found }
+        });
+    }
+
+    pub fn located(&mut self, session: u64, wanted: &[ObjectKey], found: &[Found]) {
+        let current = session == self.leader.session_number;
+        if !current || self.leader.session != Session::Returning || self.leader.ret.is_none() {
+            return;
+        }
+        let mut names = Vec::new();
+        let mut moved = HashSet::new();
+        for found in found {
+            match locate::adopt(&mut self.objects, found) {
+                Some(name) => names.push(name),
+                None => drop(moved.insert(found.key)),
+            }
+        }
+        for key in wanted {
+            let Some(ret) = &mut self.leader.ret else { return };
+            match self.objects.by_key(*key) {
+                Some(id) => drop(ret.names.entry(id).or_default()),
+                // No name leads to it any more, or its number is another's now: gone for good.
+                None if !moved.contains(key) => self.leader.dirty.forget(*key),
+                None => {}
+            }
+        }
+        let Some(ret) = &mut self.leader.ret else { return };
+        for (id, parent, name) in names {
+            ret.names.entry(id).or_default().push((parent, name));
+        }
+        ret.locating = false;
+        ret.cursor = None;
+        ret.progress_this_round = true;
+    }
+}
