@@ -84,8 +84,8 @@ pub struct Return {
     next_question: u64,
     /// Objects that this return made: nothing of theirs needs a comparison.
     pub fresh: HashSet<ObjId>,
-    /// Inodes of the peer, to tell hard links.
     answers: VecDeque<Answer>,
+    /// Inodes of the peer, to tell hard links.
     pub theirs: HashMap<ObjId, u64>,
     /// The same the other way round, with the number of the directory.
     pub claimed: HashMap<(u16, u64), ObjId>,
