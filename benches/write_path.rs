@@ -47,8 +47,8 @@ fn main() {
             let mut direct = Command::new(&me);
             direct.args(["--inside", workload]).arg(plain.path());
             run("plain", direct);
-            let mut mirrored = Command::new("nsenter");
-            mirrored.args(["-t", &pair.n1.pid().to_string(), "-m", "--"]).arg(&me);
+            let mut mirrored = pair.n1.enter();
+            mirrored.arg(&me);
             mirrored.args(["--inside", workload]).arg(&pair.dir);
             run("mirror", mirrored);
         }
@@ -96,7 +96,6 @@ fn layout(path: &Path) -> std::fs::File {
 }
 
 fn random_writes(dir: &Path, threads: usize, osync: bool, fsync: bool) -> Measured {
-    let began = Instant::now();
     let workers: Vec<_> = (0..threads)
         .map(|index| {
             let path = dir.join(format!("random-{index}"));
@@ -124,7 +123,6 @@ fn random_writes(dir: &Path, threads: usize, osync: bool, fsync: bool) -> Measur
         })
         .collect();
     let all = workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect();
-    let _ = began;
     (all, SPAN)
 }
 

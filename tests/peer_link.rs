@@ -4,6 +4,7 @@
 //!
 //! Each node is a thread with a network namespace and a runtime of its own. The last test does the
 //! same to real daemons, in a lab.
+#![allow(clippy::unwrap_used)]
 #[path = "support/lab.rs"]
 mod support;
 use lockstep::config::cluster::ClusterConfig;

@@ -22,7 +22,7 @@ fn same_as_a_plain_directory(cases: &str) {
     let (through, beneath) = (pair.n1.tree(&pair.dir), tree(&pair.n1.backing));
     assert_same("the mount shows something else than lies beneath", &through, &beneath);
     let (plain, mirrored) = (plain.path(), &pair.n1.backing);
-    let trees = [plain, mirrored].map(|root| tree_without_times(root));
+    let trees = [plain, mirrored].map(tree_without_times);
     assert_same("left behind (- plain, + mirrored)", &trees[0], &trees[1]);
 }
 

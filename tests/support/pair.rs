@@ -245,7 +245,7 @@ impl Node {
     }
 
     /// A command line that goes on inside the node.
-    fn enter(&self) -> Command {
+    pub fn enter(&self) -> Command {
         let machine = self.machine.as_ref().unwrap().id();
         let mut command = Command::new("nsenter");
         command.args(["-t", &machine.to_string(), "-m"]);
