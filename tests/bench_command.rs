@@ -75,6 +75,7 @@ fn a_pair_is_measured_and_left_as_it_was() {
     everything_is_measured(&lab);
     refusals_change_nothing(&lab);
     an_interrupt_removes_everything(&lab);
+    an_interrupted_return_goes_on(&lab);
     ready(&lab);
 }
 
@@ -148,5 +149,17 @@ fn an_interrupt_removes_everything(lab: &Lab) {
     assert!(said.contains("another benchmark runs"), "{said}");
     lab.sh("n1", &format!("kill -INT {}", pid.trim()));
     assert_eq!(child.wait().unwrap().code(), Some(1));
+    nothing_is_left(lab);
+}
+
+/// Nobody but the benchmark would start the secondary again.
+fn an_interrupted_return_goes_on(lab: &Lab) {
+    let script = "lockstep bench -m data --yes --file-mb 2 --only return 2>/run/said & pid=$!
+        until grep -q 'stopping n2' /run/said; do sleep 0.01; done
+        kill -INT $pid; wait $pid && exit 9 || test $? = 1";
+    lab.sh("n1", script);
+    lab.sh("n1", "grep -q 'interrupted: no figures' /run/said");
+    lab.sh("n2", "lockstep waitstate -m data SECOND --timeout 60");
+    lab.sh("n1", "lockstep waitstate -m data PRIM --timeout 60");
     nothing_is_left(lab);
 }

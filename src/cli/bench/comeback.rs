@@ -51,19 +51,31 @@ pub fn measure(
     let file = content::lay(&path, file_bytes).map_err(refusal)?;
     wait_durable(context)?;
     context.say(&format!("return: stopping {peer}"));
-    let away = pair::order(context, peer, Command::Stop)
-        .and_then(|()| wait(context, "the secondary to stop", is_away))
-        .and_then(|_| {
-            let pages = file_bytes / PAGE;
-            let count = pages.div_ceil(SHARE);
-            content::scatter(&file, &path, pages, count).map_err(refusal)
-        });
+    if let Err(refused) = pair::order(context, peer, Command::Stop) {
+        // Refused, or the answer is lost: then it may stop all the same.
+        let _ = pair::order(context, peer, Command::Start);
+        return Err(refused);
+    }
+    let pages = file_bytes / PAGE;
+    let changed = wait(context, "the secondary to stop", is_away, true).and_then(|_| {
+        content::scatter(&file, &path, pages, pages.div_ceil(SHARE)).map_err(refusal)
+    });
     context.say(&format!("return: starting {peer}"));
+    if changed.is_err() {
+        // A start is lost on a module that is still stopping; now nothing else counts.
+        let _ = wait(context, "the secondary to stop", is_away, false);
+    }
     let begin = Instant::now();
     let started = pair::order(context, peer, Command::Start);
-    let changed_bytes = away?;
-    started?;
-    let view = wait(context, "the secondary to come back", is_back)?;
+    let changed_bytes = match (changed, started) {
+        (Ok(changed), Ok(())) => changed,
+        (Err(refused), Ok(())) => return Err(refused),
+        (_, Err(mut refused)) => {
+            refused.text += &format!("; {peer} is stopped: type `lockstep start` for it there");
+            return Err(refused);
+        }
+    };
+    let view = wait(context, "the secondary to come back", is_back, true)?;
     let seconds = begin.elapsed().as_secs_f64();
     let view = told(context, view)?;
     let status = view.replication.and_then(|replication| replication.status);
@@ -134,6 +146,7 @@ fn wait(
     context: &mut Context<'_>,
     what: &str,
     holds: fn(&ModuleView) -> bool,
+    interruptible: bool,
 ) -> Result<ModuleView, Refusal> {
     let begin = Instant::now();
     loop {
@@ -141,7 +154,7 @@ fn wait(
         if holds(&view) {
             return Ok(view);
         }
-        if interrupt::asked() {
+        if interruptible && interrupt::asked() {
             return Err(refusal(Halt::Interrupted));
         }
         if begin.elapsed() > LIMIT {

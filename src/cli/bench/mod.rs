@@ -56,7 +56,10 @@ pub fn bench(context: &mut Context<'_>, options: &BenchOptions) -> Result<u8, Re
                 mirror.display()
             ))
         })?;
-    let run = Run { view, options, groups: options.groups(), directory, beneath };
+    let mut run = Run { view, options, groups: options.groups(), directory, beneath };
+    if run.groups == [BenchGroup::Return] {
+        run.beneath.plain = None;
+    }
     run.ask(context)?;
     let _alone = only_one(context)?;
     interrupt::watch();
@@ -186,11 +189,12 @@ impl Run<'_> {
         let runs: usize = BLOCKS.iter().copied().flatten().filter(|w| self.has(w.group())).count();
         let places = if self.beneath.plain.is_some() { 2 } else { 1 };
         let seconds = (runs * ROUNDS * places) as f64 * self.options.seconds;
-        text += &format!(
-            "; both folders are removed at the end. It takes about {:.0} s, in which the \
-             application shares disks and lan with it.",
-            seconds.max(1.0)
-        );
+        text +=
+            ". What it writes is removed at the end; the application shares disks and lan with it";
+        if seconds > 0.0 {
+            text += &format!(" for about {seconds:.0} s");
+        }
+        text += ".";
         if self.has(BenchGroup::Return) {
             text += &format!(
                 " Then the module is stopped on {peer} and started again: until that is Ready, \

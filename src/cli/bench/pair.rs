@@ -75,9 +75,9 @@ pub fn unchanged(begin: &ModuleView, now: &ModuleView) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(failed(format!(
-        "module {} was {} and is {} now ({}): no figures, because they would compare different \
-         things; see `lockstep log -m {0}`",
-        now.module, begin.state, now.state, now.reason
+        "module {} changed while it was measured (now {}: {}): no figures, because they would \
+         compare different things; see `lockstep log -m {0}`",
+        now.module, now.state, now.reason
     )))
 }
 

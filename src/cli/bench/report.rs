@@ -62,11 +62,15 @@ impl Report {
             let _ = writeln!(text, "{name:<13} : {value}");
         };
         line("directory", &format!("{} on {}", self.directory.display(), self.file_system));
-        let plain = match &self.plain {
-            Some(plain) => format!("{}, the same file system without a mirror", plain.display()),
-            None => "none found: no directory of this file system is outside the mirror".into(),
-        };
-        line("plain", &plain);
+        if !self.rows.is_empty() {
+            let plain = match &self.plain {
+                Some(plain) => {
+                    format!("{}, the same file system without a mirror", plain.display())
+                }
+                None => "none found: no directory of this file system is outside the mirror".into(),
+            };
+            line("plain", &plain);
+        }
         let (version, kernel, cpus) = (&self.version, &self.kernel, self.cpus);
         line("node", &format!("lockstep {version}, Linux {kernel}, {cpus} CPUs"));
         let features = match self.features.is_empty() {
@@ -74,10 +78,13 @@ impl Report {
             false => self.features.join(", "),
         };
         line("features", &features);
-        let (rounds, seconds) = (self.rounds, self.seconds);
-        let size = bytes(self.file_bytes);
-        let how = format!("medians of {rounds} alternating rounds of {seconds} s, files of {size}");
-        line("measured", &how);
+        if !self.rows.is_empty() {
+            let (rounds, seconds) = (self.rounds, self.seconds);
+            let size = bytes(self.file_bytes);
+            let how =
+                format!("medians of {rounds} alternating rounds of {seconds} s, files of {size}");
+            line("measured", &how);
+        }
         line("note", "ratios of one run count; absolute figures change from day to day");
         text
     }
@@ -276,6 +283,8 @@ mod tests {
         ");
         let json = report.json();
         assert!(json["plain_directory"].is_null() && json["return"]["ratio"].is_null());
+        report.rows.clear();
+        assert!(!report.text().contains("plain") && !report.text().contains("rounds"));
         assert!(json["workloads"][0]["plain"].is_null() && json["workloads"][0]["ratio"].is_null());
     }
 
