@@ -25,7 +25,7 @@ pub struct BenchOptions {
     /// Length of each measurement
     #[arg(long, value_name = "SECONDS", value_parser = span, default_value = "2")]
     pub seconds: f64,
-    /// Size of a test file; the benchmark needs about fourteen times that on each disk
+    /// Size of a test file; all together needs up to 23 times that here, 14 on the other node
     #[arg(
         long,
         value_name = "MIB",
