@@ -25,6 +25,7 @@ impl Machine {
             }
             PeerMessage::Outdate { reason, .. } => self.outdate(ticket, &reason),
             PeerMessage::TakeOver { reason, .. } => Some(self.take_over(&reason)),
+            PeerMessage::Returning { .. } => Some(PeerReply::Done),
             PeerMessage::Swap { .. } => Some(match &mut self.part {
                 Part::Prim(prim) => answer(prim.asked_to_swap(&mut self.cx)),
                 Part::Stop(_) | Part::Wait(_) | Part::Alone(_) | Part::Second(_) => {

@@ -1,5 +1,5 @@
 //! What the daemons of two nodes say to each other about modules.
-use super::engine::EngineMode;
+use super::engine::{EngineMode, Progress};
 use super::ids::{BootId, ModuleName, NodeName};
 use super::lineage::Side;
 use super::role::State;
@@ -65,6 +65,11 @@ pub enum PeerMessage {
         module: ModuleName,
         reason: String,
     },
+    /// How the receiver's return goes, as the primary's engine told: for status and log.
+    Returning {
+        module: ModuleName,
+        progress: Progress,
+    },
     /// Ask the primary to begin a swap.
     Swap {
         module: ModuleName,
@@ -78,6 +83,7 @@ impl PeerMessage {
             PeerMessage::Leave { module, .. }
             | PeerMessage::Outdate { module, .. }
             | PeerMessage::TakeOver { module, .. }
+            | PeerMessage::Returning { module, .. }
             | PeerMessage::Swap { module } => module,
         }
     }

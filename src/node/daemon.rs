@@ -9,7 +9,7 @@ use super::modules::Modules;
 use crate::api::{self, Fanout, Handler, Replies};
 use crate::config::cluster::ClusterConfig;
 use crate::config::paths::Paths;
-use crate::model::{BootId, ModuleName, NodeName, PeerMessage, PeerReply};
+use crate::model::{BootId, NodeName, PeerReply};
 use crate::peer::{PeerError, PeerEvent, PeerSetup, Peers, PeersHandle};
 use crate::trust::{Pki, TrustError};
 use std::collections::HashMap;
@@ -209,7 +209,7 @@ async fn listen_to_peers(
             PeerEvent::Heard { node, lan, boot, .. } => daemon.modules.heard(&node, &lan, boot),
             PeerEvent::BootChanged { node, boot } => daemon.modules.reborn(&node, boot).await,
             PeerEvent::Message { node, message, reply } => {
-                let module = module_of(&message).clone();
+                let module = message.module().clone();
                 match daemon.modules.task(&module, &node) {
                     Some(task) => task.message(message, reply).await,
                     None => reply.send(PeerReply::Refused {
@@ -233,16 +233,6 @@ async fn listen_to_peers(
                 tracing::warn!(node, %address, reason, "no link");
             }
         }
-    }
-}
-
-fn module_of(message: &PeerMessage) -> &ModuleName {
-    match message {
-        PeerMessage::Report(report) => &report.module,
-        PeerMessage::Leave { module, .. }
-        | PeerMessage::Outdate { module, .. }
-        | PeerMessage::TakeOver { module, .. }
-        | PeerMessage::Swap { module } => module,
     }
 }
 

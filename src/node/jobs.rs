@@ -66,6 +66,12 @@ impl Hands {
         });
     }
 
+    /// Tells the peer something that nobody waits for.
+    pub fn mention(&self, message: PeerMessage) {
+        let hands = self.clone();
+        tokio::spawn(async move { hands.tell(message).await });
+    }
+
     /// Ends the script of this job if it still runs after `grace_ms`; 0: with everything of the
     /// module at once.
     pub fn overtake(&self, token: u64, grace_ms: u64) {

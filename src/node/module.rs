@@ -15,7 +15,8 @@ use crate::decide::{Caller, Event, Machine, Memory, Moment, Refusal, Wish};
 use crate::history::MemoryFile as MemoryOfCopy;
 use crate::logbook::{Level, Logbook, texts};
 use crate::model::{
-    BootId, CopyState, EngineEvent, EngineMode, EngineStatus, PeerMessage, PeerReply, Role,
+    BootId, CopyState, EngineEvent, EngineMode, EngineStatus, PeerMessage, PeerReply, Progress,
+    Role,
 };
 use crate::peer::{PeersHandle, Reply};
 use std::collections::HashMap;
@@ -274,6 +275,9 @@ impl Control {
             Input::Message { message, reply } => {
                 let ticket = self.ticket();
                 self.replies.insert(ticket, reply);
+                if let PeerMessage::Returning { progress, .. } = &message {
+                    self.went(progress);
+                }
                 let asks = matches!(&message, PeerMessage::Report(report) if report.asks);
                 self.event(Event::Peer { ticket, message }).await;
                 if asks {
@@ -333,11 +337,18 @@ impl Control {
         self.act(actions).await;
     }
 
-    /// What the hub itself needs of the engine's words.
-    fn heed(&mut self, event: &EngineEvent) {
+    /// A return goes on, here or on the peer.
+    fn went(&mut self, progress: &Progress) {
         let dirs = self.site.active.config.rfs.iter().flat_map(|rfs| &rfs.dirs);
         let dirs: Vec<String> = dirs.map(|dir| dir.path.display().to_string()).collect();
-        self.returns.heed(event, &dirs, &self.hands.journal);
+        self.returns.went(progress, &dirs, &self.hands.journal);
+        if let Some(status) = &mut self.status {
+            status.progress = Some(progress.clone());
+        }
+    }
+
+    /// What the hub itself needs of the engine's words.
+    fn heed(&mut self, event: &EngineEvent) {
         match event {
             EngineEvent::Hello { pid, side, .. } => {
                 self.engine_pid = Some(*pid);
@@ -350,17 +361,26 @@ impl Control {
             }
             EngineEvent::Status(status) => {
                 self.hands.journal.set_epoch(status.side.lineage.generation());
-                // What the last return took stays to be read as long as the nodes are in sync.
-                let last = self.status.take().and_then(|status| status.progress);
-                let last = last.filter(|p| p.finished && status.mode == EngineMode::LeadingMirror);
+                // What the last return took stays to be read as long as the nodes are in sync. Of
+                // one under way only the primary counts; what it told is still the newest.
+                let told = self.status.take().and_then(|status| status.progress);
                 let mut status = (**status).clone();
-                status.progress = status.progress.or(last);
+                let kept = match status.mode {
+                    EngineMode::LeadingMirror | EngineMode::FollowingReady => {
+                        told.filter(|progress| progress.finished)
+                    }
+                    EngineMode::FollowingReturn => told,
+                    _ => None,
+                };
+                status.progress = status.progress.or(kept);
                 self.status = Some(status);
             }
             EngineEvent::Return(progress) => {
-                if let Some(status) = &mut self.status {
-                    status.progress = Some(progress.clone());
-                }
+                self.went(progress);
+                self.hands.mention(PeerMessage::Returning {
+                    module: self.site.active.name.clone(),
+                    progress: progress.clone(),
+                });
             }
             _ => {}
         }

@@ -3,8 +3,10 @@ use super::clock;
 use super::journal::Journal;
 use crate::decide::Moment;
 use crate::logbook::texts;
-use crate::model::{EngineEvent, Plan, Progress};
+use crate::model::Progress;
 
+/// The plan that compares everything, not only what is known to differ.
+const WHOLE: &str = "digests";
 const MEGABYTE: u64 = 1024 * 1024;
 
 /// One return under way, on either side.
@@ -12,24 +14,11 @@ const MEGABYTE: u64 = 1024 * 1024;
 pub struct Returns {
     began: Option<Moment>,
     megabytes: u64,
-    /// Everything is compared, not only what is known to differ.
-    whole: bool,
 }
 
 impl Returns {
     /// `dirs`: what is replicated, for the first line.
-    pub fn heed(&mut self, event: &EngineEvent, dirs: &[String], journal: &Journal) {
-        match event {
-            EngineEvent::Handshake { verdict, .. } => {
-                self.whole = verdict.plan == Plan::Digests;
-            }
-            EngineEvent::Return(progress) => self.went(progress, dirs, journal),
-            EngineEvent::PeerReady { .. } | EngineEvent::Ready => *self = Returns::default(),
-            _ => {}
-        }
-    }
-
-    fn went(&mut self, progress: &Progress, dirs: &[String], journal: &Journal) {
+    pub fn went(&mut self, progress: &Progress, dirs: &[String], journal: &Journal) {
         let now = clock::now();
         if self.began.is_none() && !progress.finished {
             for dir in dirs {
@@ -46,7 +35,7 @@ impl Returns {
         if progress.finished {
             let took = now.since(began);
             journal.write("rfs", texts::copied(progress.bytes_sent, progress.objects_done, took));
-            let how = if self.whole { "default" } else { "synchronize" };
+            let how = if progress.plan == WHOLE { "default" } else { "synchronize" };
             journal.write("rfs", texts::reintegration_ended(how));
             *self = Returns::default();
         }
