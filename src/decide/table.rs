@@ -219,8 +219,10 @@ pub(super) fn hand_over(swap: bool, module: crate::model::ModuleName, reason: &s
     let message = PeerMessage::TakeOver { module, reason: reason.to_owned() };
     Walk::new(kind, from, Second, Word::Start)
         .then_if(swap, Step::Order(EngineCommand::Flush))
+        // While two have the address every client that comes here makes a fork of it.
+        .then_if(!swap, Step::ReleaseAddress)
         .run(StopPrim)
-        .then(Step::ReleaseAddress)
+        .then_if(swap, Step::ReleaseAddress)
         .then(Step::Order(EngineCommand::FailHeld))
         .force(StopPrim)
         .then(Step::Order(EngineCommand::Release))

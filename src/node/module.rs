@@ -268,7 +268,6 @@ impl Control {
                 self.event(Event::Connected).await;
                 self.event(Event::Heard { boot }).await;
                 self.publish_again();
-                self.hands.addresses.lock().await.announce();
             }
             Input::Disconnected => self.event(Event::Disconnected).await,
             Input::BootChanged { boot } => self.event(Event::Heard { boot }).await,
@@ -323,6 +322,7 @@ impl Control {
             self.may_lead = may_lead(&self.site);
         }
         let before = self.machine.state();
+        let rival = self.machine.facts().peer.leads();
         let actions = self.machine.on(event, clock::now());
         let after = self.machine.state();
         if after != before {
@@ -335,6 +335,10 @@ impl Control {
             }
         }
         self.act(actions).await;
+        if rival && after.role.is_primary() && !self.machine.facts().peer.leads() {
+            // Two had the addresses: whoever heard the other last hears this node now.
+            self.hands.addresses.lock().await.announce();
+        }
     }
 
     /// A return goes on, here or on the peer.
