@@ -206,6 +206,8 @@ impl Node {
 
     pub fn start_with(&mut self, env: &[(&str, &str)]) {
         self.boot();
+        // The kernel may answer for a dead engine until its ring is gone.
+        let _ = std::fs::remove_file(&self.socket);
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -309,7 +311,7 @@ impl Node {
         self.stream.as_mut().unwrap().write_all(&line).unwrap();
     }
 
-    pub fn wait(&mut self, wanted: impl Fn(&EngineEvent) -> bool) -> EngineEvent {
+    pub fn wait(&mut self, mut wanted: impl FnMut(&EngineEvent) -> bool) -> EngineEvent {
         let end = Instant::now() + LIMIT;
         let mut seen = Vec::new();
         loop {

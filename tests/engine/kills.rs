@@ -1,0 +1,188 @@
+//! S1, S3, A1 … A5: whatever is killed, nothing that returned to the application is missing.
+use crate::pair::{LIMIT, Node, Pair};
+use crate::returns::{Churning, churn};
+use lockstep::model::{EngineEvent, Level};
+use std::path::Path;
+use std::process::Child;
+use std::time::Instant;
+
+const WRITER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/writer.py");
+
+/// Writes, renames and syncs, and notes outside of the mirror what returned.
+struct Recorded {
+    child: Child,
+    log: std::path::PathBuf,
+    dir: std::path::PathBuf,
+}
+
+impl Recorded {
+    fn start(node: &Node, dir: &Path, name: &str) -> Recorded {
+        let log = node.base.join(format!("{name}.acknowledged"));
+        let dir = dir.join(name);
+        let script =
+            format!("exec /usr/bin/python3 -B {WRITER} {} {}", dir.display(), log.display());
+        Recorded { child: node.spawn(&script), log, dir }
+    }
+
+    fn acknowledged(&self) -> usize {
+        std::fs::read_to_string(&self.log).map_or(0, |text| text.lines().count())
+    }
+
+    /// So many more operations returned.
+    fn await_more(&self, count: usize) {
+        let (before, end) = (self.acknowledged(), Instant::now() + LIMIT);
+        while self.acknowledged() < before + count {
+            assert!(Instant::now() < end, "the writer stands still at {before}");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    }
+
+    /// The writer ends (its engine died, or it is told to) and everything noted is on `node`.
+    fn verify(&mut self, node: &Node) {
+        std::fs::write(self.log.with_extension("stop"), "").unwrap();
+        let _ = self.child.wait();
+        let (dir, log) = (self.dir.display(), self.log.display());
+        let text = node.run(&format!("/usr/bin/python3 -B {WRITER} {dir} {log} verify 2>&1"));
+        assert!(text.contains("nothing missing"), "on {}: {text}", node.name);
+    }
+}
+
+fn lost(event: &EngineEvent) -> bool {
+    matches!(event, EngineEvent::PeerLost { .. })
+}
+
+/// A2: operations wait while the secondary is silent, and go on when the primary goes alone.
+#[test]
+fn a_dead_secondary_holds_operations_and_loses_nothing() {
+    let mut pair = Pair::mirrored(Level::Mirror);
+    for round in 0..2 {
+        let mut writer = Recorded::start(&pair.n1, &pair.dir, &format!("w{round}"));
+        writer.await_more(200);
+        pair.n2.kill();
+        pair.n1.wait(lost);
+        let held = writer.acknowledged();
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        assert_eq!(writer.acknowledged(), held, "an operation returned while nobody decided");
+        pair.n1.go_alone();
+        writer.await_more(100);
+        pair.return_n2();
+        writer.await_more(100);
+        writer.verify(&pair.n1);
+        pair.assert_equal();
+        writer.verify(&pair.n2);
+    }
+}
+
+/// A1, A4: what returned under a dead primary is on the secondary that takes over.
+#[test]
+fn a_dead_primary_leaves_everything_on_the_other_node() {
+    for round in 0..3 {
+        let mut pair = Pair::mirrored(Level::Mirror);
+        let mut writer = Recorded::start(&pair.n1, &pair.dir, "w");
+        writer.await_more(150 + round * 70);
+        pair.n1.kill();
+        pair.n2.wait(|event| matches!(event, EngineEvent::PrimaryLost { .. }));
+        pair.n2.lead(false);
+        writer.verify(&pair.n2);
+        churn(&pair.n2, &pair.dir, round as u64, 200);
+        // The old primary comes back as secondary and is level again.
+        pair.n1.start();
+        pair.n1.follow(false);
+        pair.n1.wait(|event| matches!(event, EngineEvent::Ready));
+        pair.assert_equal();
+    }
+}
+
+/// The process dies at a named place; the other node has everything that returned.
+fn secondary_dies_at(point: &str) {
+    let mut pair = Pair::new(Level::Mirror);
+    pair.n1.start();
+    pair.n1.lead(true);
+    churn(&pair.n1, &pair.dir, 5, 100);
+    pair.n2.start_with(&[("LOCKSTEP_FAILPOINT", point)]);
+    pair.n2.command(&lockstep::model::EngineCommand::Follow { discard: false, full: false });
+    let mut writer = Recorded::start(&pair.n1, &pair.dir, "w");
+    pair.n2.wait_end();
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    pair.n1.go_alone();
+    writer.await_more(50);
+    pair.return_n2();
+    writer.verify(&pair.n1);
+    pair.assert_equal();
+}
+
+#[test]
+fn a_secondary_may_die_before_it_applies() {
+    secondary_dies_at("before-apply:300");
+}
+
+#[test]
+fn a_secondary_may_die_after_it_applied() {
+    secondary_dies_at("after-apply:300");
+}
+
+#[test]
+fn a_secondary_may_die_when_it_became_current() {
+    secondary_dies_at("after-follower-current");
+}
+
+/// A4: an engine that went alone durably and died goes on alone, and knows what the peer lacks.
+#[test]
+fn a_primary_may_die_when_it_went_alone() {
+    let mut pair = Pair::mirrored(Level::Mirror);
+    churn(&pair.n1, &pair.dir, 1, 300);
+    pair.n1.kill();
+    pair.n1.start_with(&[("LOCKSTEP_FAILPOINT", "after-go-alone-durable")]);
+    pair.n1.lead(true);
+    pair.n1.wait(|event| matches!(event, EngineEvent::PeerReady { .. }));
+    churn(&pair.n1, &pair.dir, 2, 200);
+    pair.n2.kill();
+    pair.n1.wait(lost);
+    pair.n1.command(&lockstep::model::EngineCommand::GoAlone { reason: "test".into() });
+    pair.n1.wait_end();
+    pair.n1.start();
+    pair.n1.lead(false);
+    churn(&pair.n1, &pair.dir, 3, 200);
+    pair.return_n2();
+    pair.assert_equal();
+}
+
+/// A4: the dirty set of a node that is alone survives its own death, again and again.
+#[test]
+fn a_lonely_primary_may_die_and_forgets_nothing() {
+    let mut pair = Pair::mirrored(Level::Mirror);
+    churn(&pair.n1, &pair.dir, 1, 800);
+    pair.lose_n2();
+    for seed in 10..13 {
+        churn(&pair.n1, &pair.dir, seed, 150);
+        pair.n1.kill();
+        pair.n1.start();
+        pair.n1.lead(false);
+    }
+    churn(&pair.n1, &pair.dir, 20, 100);
+    pair.return_n2();
+    pair.assert_equal();
+}
+
+/// A return that is cut, on either side, begins again and ends equal.
+#[test]
+fn a_return_may_be_cut_anywhere() {
+    let mut pair = Pair::mirrored(Level::Mirror);
+    churn(&pair.n1, &pair.dir, 1, 800);
+    pair.lose_n2();
+    churn(&pair.n1, &pair.dir, 2, 800);
+    for (round, point) in
+        ["before-apply:20", "before-apply:90", "after-apply:200"].iter().enumerate()
+    {
+        let churning = Churning::start(&pair.n1, &pair.dir, 40 + round as u64);
+        pair.n2.start_with(&[("LOCKSTEP_FAILPOINT", point)]);
+        pair.n2.command(&lockstep::model::EngineCommand::Follow { discard: false, full: false });
+        pair.n2.wait_end();
+        churning.stop();
+    }
+    pair.n1.kill();
+    pair.n1.start();
+    pair.n1.lead(false);
+    pair.return_n2();
+    pair.assert_equal();
+}
