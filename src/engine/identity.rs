@@ -58,6 +58,12 @@ impl Engine {
         }
     }
 
+    /// An operation on it is on its way and not yet done here: what is read here now is older than
+    /// what the peer has, and must not follow it there.
+    pub fn is_in_flight(&self, id: ObjId) -> bool {
+        self.leader.order.iter().any(|flight| flight.concerns(id))
+    }
+
     fn is_bound(&self, id: ObjId) -> bool {
         self.objects.get(id).is_ok_and(|object| object.bound == self.leader.session_number)
     }

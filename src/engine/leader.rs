@@ -55,6 +55,13 @@ pub struct InFlight {
     since: Instant,
 }
 
+impl InFlight {
+    /// Not yet applied here, and `id` is what it changes.
+    pub fn concerns(&self, id: ObjId) -> bool {
+        self.local && !self.op.is_barrier() && named(&self.op).contains(&id)
+    }
+}
+
 /// An operation that is applied and waits for disks.
 struct Barrier {
     slot: Option<Slot>,

@@ -252,7 +252,8 @@ impl Engine {
             self.leader.dirty.forget(portion.key);
             return true;
         }
-        if !self.is_reachable(obj) || self.is_asking(portion.key) || !self.ensure_bound(obj) {
+        let waits = self.is_asking(portion.key) || self.is_in_flight(obj);
+        if waits || !self.is_reachable(obj) || !self.ensure_bound(obj) {
             return false;
         }
         let kind = self.objects.get(obj).map_or(0, |object| object.kind);
@@ -381,6 +382,10 @@ impl Engine {
             (Asked::Digests { obj, zone, pages }, AnswerBody::Digests(digests)) => {
                 self.compare_zone(obj, key, zone, pages, &digests);
             }
+            (Asked::Xattrs { obj }, AnswerBody::Xattrs(_)) if self.is_in_flight(obj) => {
+                let mark = self.leader.dirty.mark_attributes(key);
+                self.note([mark]);
+            }
             (Asked::Xattrs { obj }, AnswerBody::Xattrs(theirs)) => self.send_xattrs(obj, &theirs),
             _ => self.break_session("an answer to another question"),
         }
@@ -391,6 +396,9 @@ impl Engine {
     /// Both lists of a directory are there: what follows is done in slices between two looks at
     /// the application.
     fn reconcile(&mut self, dir: ObjId, key: ObjectKey, theirs: Vec<Entry>) {
+        if self.is_in_flight(dir) {
+            return;
+        }
         let deep = self.leader.dirty.is_dirty_whole(key);
         let own = match self.objects.path_fd(dir).and_then(sys::list_dir) {
             Ok(own) => own.into_iter().map(|(name, _, _)| name).collect::<Vec<_>>(),
@@ -450,14 +458,16 @@ impl Engine {
             self.settle(portion);
         }
         // The whole of a directory is its names, its attributes and what is beneath.
-        if listing.deep {
+        if listing.deep || self.is_in_flight(listing.dir) {
             let mark = self.leader.dirty.mark_attributes(listing.key);
             self.note([mark]);
         }
         if let Some(ret) = &mut self.leader.ret {
             ret.asking.remove(&listing.key);
         }
-        self.send_attributes(listing.dir);
+        if !self.is_in_flight(listing.dir) {
+            self.send_attributes(listing.dir);
+        }
         self.leader.touched.insert(listing.dir);
     }
 
@@ -577,6 +587,9 @@ impl Engine {
 
     /// All of a file may differ: every zone gets compared, beyond the peer's end it is sent.
     fn compare_file(&mut self, obj: ObjId, key: ObjectKey, theirs: Option<Entry>) {
+        if self.is_in_flight(obj) {
+            return;
+        }
         let size = self.size_of(obj);
         let theirs = theirs.map_or(0, |entry| entry.size);
         self.settle_part(key, |part| *part == Part::Whole);
@@ -609,6 +622,9 @@ impl Engine {
         pages: PageMap,
         theirs: &[u8],
     ) {
+        if self.is_in_flight(obj) {
+            return;
+        }
         let offset = u64::from(zone) * ZONE_BYTES;
         let mut content = vec![0; ZONE_BYTES as usize];
         let read = self
@@ -636,9 +652,10 @@ impl Engine {
         }
         let mut sent = PageMap::EMPTY;
         for (page, piece) in content[..length].chunks(PAGE_BYTES as usize).enumerate() {
+            let page_map = PageMap::span(page as u32, page as u32);
             let differs = theirs.get(page * 16..page * 16 + 16) != Some(&digest(piece)[..]);
-            if differs {
-                sent = sent.or(PageMap::span(page as u32, page as u32));
+            if differs && wanted.intersects(page_map) {
+                sent = sent.or(page_map);
             }
         }
         self.send_pages(obj, zone, sent);
