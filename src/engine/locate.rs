@@ -26,7 +26,9 @@ pub fn walk(roots: Vec<OwnedFd>, wanted: &[ObjectKey]) -> Vec<Found> {
             continue;
         }
         let mut stack = vec![(root.try_clone().ok(), Vec::<Vec<u8>>::new())];
-        while let Some((Some(fd), path)) = stack.pop() {
+        while let Some((fd, path)) = stack.pop() {
+            // Removed meanwhile: what was in it is found elsewhere or gone.
+            let Some(fd) = fd else { continue };
             let Ok(entries) = sys::list_dir(fd.as_raw_fd()) else { continue };
             for (name, ino, kind) in entries {
                 let mut child = path.clone();
