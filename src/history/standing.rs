@@ -15,20 +15,26 @@
 //! 11 equal                         neither current, both unknown            person   both-unknown
 //! 12                               neither current                          person   nobody-may-lead
 //! 13                               one current, other wrote beyond it       person   writer-ahead
-//! 14                               one current                              it       only-current
-//! 15 equal, both current           no epoch at all, both sole               person   two-first-copies
-//! 16                               no epoch at all, one sole                it       sole
-//! 17                               no epoch at all                          either   no-history
-//! 18                               one lost acknowledged memory (A1)        other    lost-memory
-//! 19                               one behind, but it wrote the epoch
-//!                                  itself and knows its position exactly    either   in-doubt-tail
-//! 20                               one behind                               other    ahead
-//! 21                               level                                    either   level
+//! 14                               one current, but it lost memory (A1)
+//!                                  that the other, outdated, may hold       person   survivor-outdated
+//! 15                               one current                              it       only-current
+//! 16 equal, both current           no epoch at all, both sole               person   two-first-copies
+//! 17                               no epoch at all, one sole                it       sole
+//! 18                               no epoch at all                          either   no-history
+//! 19                               one lost acknowledged memory (A1)        other    lost-memory
+//! 20 one behind, but it wrote the  one of them sole                         it       sole
+//! 21 epoch itself and is exact     both or none sole                        either   in-doubt-tail
+//! 22 one behind                                                             other    ahead
+//! 23 level                         one of them sole                         it       sole
+//! 24                               both or none sole                        either   level
 //! ```
 //!
 //! Rows 8 and 13: operations are acknowledged to the application by the epoch's writer. What any
 //! other node holds beyond the writer's own position was never acknowledged (a tail in doubt); what
 //! the writer holds beyond the others may have been, and only a person may give it up.
+//! Row 14: the first outdated the second, and lost its memory before it wrote anything alone (that
+//! would be an epoch): what it acknowledged last may be on the outdated copy only.
+//! Rows 20 and 23: a sole member may go on without asking anybody, so nobody else leads beside it.
 use super::lineage::{Relation, common_point, relate};
 use crate::model::{CopyState, Plan, Position, Seq, Side};
 
@@ -110,19 +116,21 @@ fn equal_histories(first: &Side, second: &Side) -> Standing {
 
 fn only_current(current: &Side, other: &Side) -> Standing {
     if current.exact && wrote_beyond(other, current.position.seq) {
-        let common = Position { epoch: current.lineage.last().map(|e| e.id), ..current.position };
-        return person(Plan::Fork { common: Some(common) }, "writer-ahead");
+        return person(fork_at(current), "writer-ahead");
+    }
+    let holds_no_more = other.exact && other.position.seq <= current.position.seq;
+    let outdated = copy_of(other) == CopyState::Outdated && !other.lost_volatile;
+    if current.lost_volatile && outdated && !holds_no_more {
+        return person(fork_at(current), "survivor-outdated");
     }
     leads(Leads::First, "only-current")
 }
 
 fn both_current(first: &Side, second: &Side) -> Standing {
     if first.lineage.epochs.is_empty() {
-        return match (first.sole, second.sole) {
-            (true, true) => person(Plan::Unrelated, "two-first-copies"),
-            (true, false) => leads(Leads::First, "sole"),
-            (false, true) => leads(Leads::Second, "sole"),
-            (false, false) => leads(Leads::Either, "no-history"),
+        return match first.sole && second.sole {
+            true => person(Plan::Unrelated, "two-first-copies"),
+            false => the_sole_one(first, second, "no-history"),
         };
     }
     match (first.lost_volatile, second.lost_volatile) {
@@ -131,14 +139,23 @@ fn both_current(first: &Side, second: &Side) -> Standing {
         _ => {}
     }
     let (ahead, behind, leader) = match first.position.seq.cmp(&second.position.seq) {
-        std::cmp::Ordering::Equal => return leads(Leads::Either, "level"),
+        std::cmp::Ordering::Equal => return the_sole_one(first, second, "level"),
         std::cmp::Ordering::Greater => (first, second, Leads::First),
         std::cmp::Ordering::Less => (second, first, Leads::Second),
     };
     let in_doubt = behind.exact && !behind.lost_volatile && wrote_last_epoch(behind);
     match in_doubt && !wrote_last_epoch(ahead) {
-        true => leads(Leads::Either, "in-doubt-tail"),
+        true => the_sole_one(first, second, "in-doubt-tail"),
         false => leads(leader, "ahead"),
+    }
+}
+
+/// Either may lead as far as the copies go.
+fn the_sole_one(first: &Side, second: &Side, tie: &'static str) -> Standing {
+    match (first.sole, second.sole) {
+        (true, false) => leads(Leads::First, "sole"),
+        (false, true) => leads(Leads::Second, "sole"),
+        _ => leads(Leads::Either, tie),
     }
 }
 
@@ -157,6 +174,12 @@ fn wrote_last_epoch(side: &Side) -> bool {
 
 fn fork(first: &Side, second: &Side) -> Plan {
     Plan::Fork { common: common_point(&first.lineage, &second.lineage) }
+}
+
+/// Equal histories, different content: common is what the one that may lead has.
+fn fork_at(current: &Side) -> Plan {
+    let epoch = current.lineage.last().map(|epoch| epoch.id);
+    Plan::Fork { common: Some(Position { epoch, ..current.position }) }
 }
 
 fn leads(leads: Leads, rule: &'static str) -> Standing {

@@ -129,16 +129,19 @@ impl Shape {
     /// All that decides who leads.
     pub fn each_standing(&self, mut check: impl FnMut(&Side, &Side)) {
         let (mut a, mut b) = (self.first.clone(), self.second.clone());
+        let equal = a.lineage.epochs.len() == b.lineage.epochs.len();
         let empty = a.lineage.epochs.is_empty() || b.lineage.epochs.is_empty();
         let soles = pairs(&[false, true], &[false, true]);
-        let soles = &soles[..if empty { 4 } else { 1 }];
         for (pa, pb) in pairs(&positions(&a.lineage), &positions(&b.lineage)) {
             (a.position, b.position) = (pa, pb);
             for (ca, cb) in pairs(&COPIES, &COPIES) {
                 (a.copy, b.copy) = (ca, cb);
                 for (xa, xb) in pairs(&CRASHES, &CRASHES) {
                     ((a.exact, a.lost_volatile), (b.exact, b.lost_volatile)) = (xa, xb);
-                    for sole in soles {
+                    // Matters where both may lead, or where content has no history.
+                    let both = ca == CopyState::Current && cb == CopyState::Current;
+                    let count = if empty || (both && equal) { 4 } else { 1 };
+                    for sole in &soles[..count] {
                         (a.sole, b.sole) = *sole;
                         check(&a, &b);
                     }

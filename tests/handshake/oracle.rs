@@ -156,13 +156,13 @@ fn same_history(a: &Side, b: &Side) -> Leads {
         (false, true) => return only(b, a, Leads::Second),
         (true, true) => {}
     }
+    let tie = match (a.sole, b.sole) {
+        (true, false) => Leads::First,
+        (false, true) => Leads::Second,
+        _ => Leads::Either,
+    };
     if a.lineage.epochs.is_empty() {
-        return match (a.sole, b.sole) {
-            (true, true) => person(Plan::Unrelated),
-            (true, false) => Leads::First,
-            (false, true) => Leads::Second,
-            (false, false) => Leads::Either,
-        };
+        return if a.sole && b.sole { person(Plan::Unrelated) } else { tie };
     }
     if a.lost_volatile != b.lost_volatile {
         return if a.lost_volatile { Leads::Second } else { Leads::First };
@@ -171,9 +171,9 @@ fn same_history(a: &Side, b: &Side) -> Leads {
     let writer = &a.lineage.last().unwrap().node;
     let knows = |side: &Side| side.exact && !side.lost_volatile && side.node == *writer;
     match (hb.is_subset(ha), ha.is_subset(hb)) {
-        (true, true) => Leads::Either,
-        (true, false) if knows(b) => Leads::Either,
-        (false, true) if knows(a) => Leads::Either,
+        (true, true) => tie,
+        (true, false) if knows(b) => tie,
+        (false, true) if knows(a) => tie,
         (true, false) => Leads::First,
         _ => Leads::Second,
     }
@@ -181,13 +181,20 @@ fn same_history(a: &Side, b: &Side) -> Leads {
 
 fn only(current: &Side, other: &Side, answer: Leads) -> Leads {
     let mine = held(&current.lineage, current.position).unwrap();
+    let theirs = held(&other.lineage, other.position);
+    let survivor = copy(other) == CopyState::Outdated && !other.lost_volatile;
+    let at_most = other.exact && theirs.is_some_and(|theirs| theirs.is_subset(mine));
+    let epoch = current.lineage.last().map(|epoch| epoch.id);
+    let fork = person(Plan::Fork { common: Some(Position { epoch, ..current.position }) });
+    if current.lost_volatile && survivor && !at_most {
+        return fork;
+    }
     let lacks = returned(other).iter().any(|(_, seq)| seq > current.position.seq.0);
     if !current.exact || !lacks {
         return answer;
     }
     assert!(!returned(other).is_subset(mine));
-    let epoch = current.lineage.last().map(|epoch| epoch.id);
-    person(Plan::Fork { common: Some(Position { epoch, ..current.position }) })
+    fork
 }
 
 /// The cheapest plan whose result is provably equal, where `leader` leads.
