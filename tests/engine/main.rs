@@ -68,3 +68,45 @@ fn names_changed_while_alone_come_back_right() {
     pair.n2.wait(|event| matches!(event, lockstep::model::EngineEvent::Ready));
     pair.assert_equal();
 }
+
+/// A13: the secondary answers every change with EROFS, and reads go on.
+#[test]
+fn the_secondary_is_read_only() {
+    let pair = Pair::mirrored(Level::Mirror);
+    let dir = pair.dir.display();
+    pair.n1.run(&format!("echo x > {dir}/f"));
+    pair.assert_equal();
+    for change in ["echo y > f", "mkdir d", "rm f", "mv f g", "chmod 600 f", "ln f g", "touch new"]
+    {
+        let output = pair.n2.shell(&format!("cd {dir} && LC_ALL=C sh -c '{change}' 2>&1"));
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            !output.status.success() && text.contains("Read-only file system"),
+            "{change}: {text}"
+        );
+    }
+    assert_eq!(pair.n2.run(&format!("cat {dir}/f")), "x\n");
+}
+
+/// S4: SQLite in both journal modes and git run on the mount; what they left is whole and equal.
+#[test]
+fn sqlite_and_git_run_on_the_mirror() {
+    let pair = Pair::mirrored(Level::Mirror);
+    let dir = pair.dir.display();
+    for mode in ["delete", "wal"] {
+        let text = pair.n1.run(&format!(
+            "cd {dir} && sqlite3 {mode}.db 'pragma journal_mode={mode}; create table t(a, b); \
+             with recursive n(i) as (select 1 union all select i+1 from n where i<2000) \
+             insert into t select i, hex(randomblob(50)) from n; update t set b=a where a%3=0; \
+             delete from t where a%5=0; pragma integrity_check; select count(*) from t'"
+        ));
+        assert!(text.ends_with("ok\n1600\n"), "{text}");
+    }
+    pair.n1.run(&format!(
+        "cd {dir} && export HOME={dir} && git init -q r && cd r && git config user.email a@b && \
+         git config user.name n && for i in 1 2 3; do seq $i 500 > f$i && git add . && \
+         git commit -qm $i; done && git gc -q && git fsck --strict && \
+         git clone -q . ../clone && cd ../clone && git log --oneline | wc -l | grep -qx 3"
+    ));
+    pair.assert_equal();
+}
