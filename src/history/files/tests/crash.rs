@@ -214,7 +214,7 @@ fn cut_anywhere_it_is_never_less_dirty_than_true_and_never_in_sync_by_mistake() 
     let names: Vec<_> = plans.keys().cloned().collect();
     assert_eq!(
         names,
-        ["digests", "nothing", "reverse", "zones"],
+        ["digests", "nothing", "person", "reverse", "zones"],
         "all of them were met: {plans:?}"
     );
 }
