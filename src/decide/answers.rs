@@ -35,6 +35,7 @@ pub(super) fn command_name(command: &EngineCommand) -> &'static str {
         EngineCommand::GoAlone { .. } => "go_alone",
         EngineCommand::Outdate { .. } => "outdate",
         EngineCommand::Flush => "flush",
+        EngineCommand::Fence => "fence",
         EngineCommand::FailHeld => "fail_held",
         EngineCommand::Release => "release",
         EngineCommand::Shutdown => "shutdown",

@@ -109,6 +109,7 @@ impl Machine {
             // Nothing hangs on these: the limit only keeps them from being waited for for ever.
             Step::Order(
                 EngineCommand::Flush
+                | EngineCommand::Fence
                 | EngineCommand::FailHeld
                 | EngineCommand::GoAlone { .. }
                 | EngineCommand::Outdate { .. }
@@ -260,7 +261,7 @@ impl Machine {
         let useless = match &command {
             EngineCommand::Lead { .. } => engine.leads(),
             EngineCommand::Flush => !engine.mirrors(),
-            EngineCommand::FailHeld => !engine.leads(),
+            EngineCommand::Fence | EngineCommand::FailHeld => !engine.leads(),
             EngineCommand::Release => engine.mode() == Some(crate::model::EngineMode::Idle),
             EngineCommand::Outdate { .. } => !engine.is_current(),
             EngineCommand::Follow { .. }
@@ -276,7 +277,7 @@ impl Machine {
         if down {
             return self.step_failed(step, "the engine does not run".to_owned());
         }
-        let waits = !matches!(command, EngineCommand::FailHeld);
+        let waits = !matches!(command, EngineCommand::Fence | EngineCommand::FailHeld);
         let limit =
             if command == EngineCommand::Flush { limits::FLUSH_MS } else { limits::ORDER_MS };
         self.cx.actions.push(Action::Order(command));

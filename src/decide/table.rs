@@ -219,6 +219,8 @@ pub(super) fn hand_over(swap: bool, module: crate::model::ModuleName, reason: &s
     let message = PeerMessage::TakeOver { module, reason: reason.to_owned() };
     Walk::new(kind, from, Second, Word::Start)
         .then_if(swap, Step::Order(EngineCommand::Flush))
+        // What the application writes while it stops would make a fork of one that gives way.
+        .then_if(!swap, Step::Order(EngineCommand::Fence))
         // While two have the address every client that comes here makes a fork of it.
         .then_if(!swap, Step::ReleaseAddress)
         .run(StopPrim)

@@ -117,6 +117,10 @@ pub struct Leader {
     /// The peer's disk and the own one have it.
     pub checkpoint_parts: (bool, bool),
     pub checkpoint_bytes: u64,
+    /// When the position was last remembered without a peer.
+    pub alone_synced: Option<Instant>,
+    /// Changes are refused: the part is about to be given up to another primary.
+    pub fenced: bool,
     /// `Flush` under way: there, here.
     pub flush_parts: (bool, bool),
     pub flush_seq: u64,
@@ -148,6 +152,9 @@ impl Engine {
     }
 
     fn order_again(&mut self, deferred: Deferred) {
+        if self.leader.fenced && !deferred.draft.op.is_barrier() {
+            return self.fail(deferred.slot, Errno(libc::EROFS));
+        }
         if self.mode == EngineMode::Holding {
             self.leader.held.push_back(deferred);
             return;

@@ -40,6 +40,10 @@ impl Engine {
                 self.flush_all();
                 Ok(())
             }
+            EngineCommand::Fence => {
+                self.leader.fenced = true;
+                Ok(())
+            }
             EngineCommand::FailHeld => {
                 self.fail_held();
                 Ok(())
@@ -89,6 +93,7 @@ impl Engine {
             return Err("the first epoch could not be recorded".to_owned());
         }
         self.objects.serves = true;
+        self.leader.fenced = false;
         self.mode = EngineMode::LeadingAlone;
         self.tell(EngineEvent::Leading);
         Ok(())
@@ -483,6 +488,7 @@ fn command_name(command: &EngineCommand) -> &'static str {
         EngineCommand::GoAlone { .. } => "go_alone",
         EngineCommand::Outdate { .. } => "outdate",
         EngineCommand::Flush => "flush",
+        EngineCommand::Fence => "fence",
         EngineCommand::FailHeld => "fail_held",
         EngineCommand::Release => "release",
         EngineCommand::Shutdown => "shutdown",

@@ -52,6 +52,8 @@ pub enum Done {
 pub enum SyncTag {
     /// Background checkpoint up to this operation.
     Checkpoint(u64),
+    /// Alone: everything up to this operation, so that a crash knows where it was.
+    Alone(u64),
     /// Level `disk` on the secondary: everything up to this operation.
     Durable(u64),
     /// The end of a return, on the leader.
@@ -229,6 +231,7 @@ impl Engine {
         self.dial();
         self.flush_times();
         self.checkpoint_if_due();
+        self.remember_alone_if_due();
         self.report_if_due();
     }
 

@@ -15,12 +15,16 @@ const DIAL_EVERY: Duration = Duration::from_millis(200);
 const DIAL_AFTER_REFUSAL: Duration = Duration::from_secs(2);
 /// Both disks are brought to the same point this often, or after this much.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+const ALONE_EVERY: Duration = Duration::from_secs(10);
 const CHECKPOINT_BYTES: u64 = 256 << 20;
 
 impl Engine {
     /// What this engine tells of itself.
     pub fn side(&self) -> Side {
-        let counts = self.leader.dirty.counts();
+        let counts = match &self.store.loaded {
+            Some(kept) if !self.is_leading() => kept.counts(),
+            _ => self.leader.dirty.counts(),
+        };
         let exact = self.mode != EngineMode::Idle || self.store.memory.exact;
         let mut side = self.store.side(self.seq, exact, (counts.objects, counts.bytes()));
         if self.mode == EngineMode::FollowingReturn || self.mode == EngineMode::FollowingDetached {
@@ -226,6 +230,26 @@ impl Engine {
         }
     }
 
+    /// Without a peer the position moves on as well, now and then: people compare positions.
+    pub fn remember_alone_if_due(&mut self) {
+        let due = self.leader.alone_synced.is_none_or(|at| self.now - at >= ALONE_EVERY);
+        let moved = self.seq != self.store.memory.position.seq.0;
+        if self.mode == EngineMode::LeadingAlone && !self.has_session() && due && moved {
+            self.leader.alone_synced = Some(self.now);
+            self.sync_everything(SyncTag::Alone(self.seq));
+        }
+    }
+
+    fn alone_on_disk(&mut self, seq: u64) {
+        if self.mode != EngineMode::LeadingAlone || self.has_session() {
+            return;
+        }
+        let position = self.store.position(seq);
+        if let Err(error) = self.store.remember(|memory| memory.position = position) {
+            self.tell(EngineEvent::Fault { reason: error.to_string() });
+        }
+    }
+
     fn begin_leader_checkpoint(&mut self) {
         let seq = self.seq;
         let position = self.store.position(seq);
@@ -285,6 +309,7 @@ impl Engine {
                 self.checkpoint_part(false);
             }
             SyncTag::Checkpoint(seq) => self.follower_checkpoint(seq),
+            SyncTag::Alone(seq) => self.alone_on_disk(seq),
             SyncTag::Durable(last) => self.batch_durable(last),
             SyncTag::Admit => self.own_disk_ready(),
             SyncTag::Flush => self.flushed_here(),

@@ -160,6 +160,7 @@ impl Store {
 
     pub fn drop_dirty_file(&mut self) -> Result<(), FileError> {
         self.dirty_file = None;
+        self.loaded = None;
         DirtyFile::remove(&self.dir)
     }
 

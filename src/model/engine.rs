@@ -112,6 +112,9 @@ pub enum EngineCommand {
     Outdate { reason: String },
     /// Barrier over everything on both nodes, before a planned stop or swap. Answered by `Flushed`.
     Flush,
+    /// Refuse every change from now on (EROFS): this primary gives way to the other one, and what
+    /// its application writes while it stops would only make a fork. Until the next `Lead`.
+    Fence,
     /// Fail every held request (rule A6), before the force pass of the stop scripts.
     FailHeld,
     /// Give the part back: finish what is under way, make it durable. The directories stay covered

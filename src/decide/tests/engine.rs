@@ -166,7 +166,7 @@ impl ModelEngine {
                 self.data.durable = self.data.writes.len();
                 vec![EngineEvent::Flushed]
             }
-            EngineCommand::FailHeld => {
+            EngineCommand::Fence | EngineCommand::FailHeld => {
                 self.held = None;
                 Vec::new()
             }
