@@ -12,11 +12,9 @@ use super::resources::Resources;
 use super::site::Site;
 use crate::api::{ModuleView, UserSetting};
 use crate::decide::{Caller, Event, Machine, Memory, Moment, Refusal, Wish};
-use crate::history::MemoryFile as MemoryOfCopy;
 use crate::logbook::{Level, Logbook, texts};
 use crate::model::{
-    BootId, CopyState, EngineEvent, EngineMode, EngineStatus, PeerMessage, PeerReply, Progress,
-    Role,
+    BootId, EngineEvent, EngineMode, EngineStatus, PeerMessage, PeerReply, Progress, Role,
 };
 use crate::peer::{PeersHandle, Reply};
 use std::collections::HashMap;
@@ -142,7 +140,7 @@ pub fn spawn(
         status: None,
         engine_pid: None,
         since: jiff::Timestamp::now(),
-        may_lead: may_lead(&site),
+        may_lead: site.may_lead(),
         returns: Returns::default(),
         engine_site: EngineSite::new(&site.paths, &module, program),
         engine: None,
@@ -174,12 +172,6 @@ fn load(file: &MemoryFile, journal: &Journal, boot: BootId) -> Stored {
             empty
         }
     }
-}
-
-/// What the engine's files say while none runs.
-fn may_lead(site: &Site) -> bool {
-    let memory = MemoryOfCopy::new(&site.paths.engine_state(&site.active.name)).load();
-    matches!(memory, Ok(Some(memory)) if memory.copy == CopyState::Current)
 }
 
 impl Control {
@@ -319,7 +311,7 @@ impl Control {
             self.engine_pid = None;
             self.status = None;
             self.ending = false;
-            self.may_lead = may_lead(&self.site);
+            self.may_lead = self.site.may_lead();
         }
         let before = self.machine.state();
         let rival = self.machine.facts().peer.leads();

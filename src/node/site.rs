@@ -7,7 +7,8 @@ use crate::config::paths::Paths;
 use crate::config::store::ActiveModule;
 use crate::config::userconfig::{Boot, DefaultPrim as Configured};
 use crate::decide::{DefaultPrim, Policy};
-use crate::model::{BootId, EngineConfig, NodeName, PeerAddress, ReplicatedDir};
+use crate::history::MemoryFile;
+use crate::model::{BootId, CopyState, EngineConfig, NodeName, PeerAddress, ReplicatedDir};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -128,6 +129,12 @@ impl Site {
             log_kib_max: config.user.as_ref().map_or(2048, |user| user.log_kb),
             group,
         }
+    }
+
+    /// Of a copy whose engine does not run: what its files say.
+    pub fn may_lead(&self) -> bool {
+        let memory = MemoryFile::new(&self.paths.engine_state(&self.active.name)).load();
+        matches!(memory, Ok(Some(memory)) if memory.copy == CopyState::Current)
     }
 
     /// Whether the module is started when the node boots; `setting` is the `boot` command's.
