@@ -209,3 +209,18 @@ fn swap_stops_here_before_it_starts_there() {
     world.run(5_000);
     assert_eq!(states(&world), ["PRIM Ready", "SECOND Ready"], "{}", world.tail());
 }
+
+#[test]
+fn two_operators_who_say_prim_at_once_get_one_primary() {
+    for between in [0, 1, 3, 6, 12, 40] {
+        let mut world = first_start();
+        world.wish(0, Wish::Start(StartKind::Prim { force: false }));
+        world.run(between);
+        world.wish(1, Wish::Start(StartKind::Prim { force: false }));
+        // Excused by no operator: they see each other.
+        world.chosen = false;
+        world.run(2_500);
+        let primaries = (0..2).filter(|index| world.active(*index)).count();
+        assert_eq!(primaries, 1, "{between} ms apart\n{}", world.tail());
+    }
+}
