@@ -213,6 +213,11 @@ impl Context {
             Wish::Shutdown => Ending::Stop,
             Wish::StopStart => Ending::StopStart,
             Wish::Wait { reason } => Ending::Wait { reason: reason.clone(), wakeup: false },
+            Wish::Start(StartKind::Prim { .. })
+                if role == Role::Second && self.facts.peer.leads() =>
+            {
+                return Some(Err(Refusal::PeerPrimary(self.policy.peer.clone())));
+            }
             Wish::Start(StartKind::Prim { .. }) if role == Role::Second => {
                 return Some(Err(self.wrong_state(role, wish, "STOP or WAIT (or use `swap`)")));
             }

@@ -153,7 +153,11 @@ impl Door {
             return Response::refused("not-ready", text, Exit::Failed);
         }
         let name = wish.name();
+        let later = matches!(request.command, Command::Prim { full: true, .. });
         match wished(task, wish, caller).await {
+            Some(Ok(text)) if later => Response::ok_with(format!(
+                "{text}; to compare everything, start the other node with `second fullsync`"
+            )),
             Some(Ok(text)) => Response::ok_with(text),
             Some(Err(refusal)) => refused(&refusal, name, task.role()),
             None => ended(),
