@@ -71,12 +71,32 @@ fn start(module: &ModuleName, path: &Path) -> Result<run::Engine, String> {
         format!("cannot open the replicated directory {}: {errno}; create it", dir.display())
     })?;
     let silence = Duration::from_millis(config.link_timeout_ms.unwrap_or(LINK_TIMEOUT_MS));
-    let link = Link::bind(config.listen, Arc::new(pki), silence)
+    let link = bind_link(config.listen, &Arc::new(pki), silence)
         .map_err(|error| format!("bind the data link to {}: {error}", config.listen))?;
     let control = control::Control::bind(&config.control_socket)
         .map_err(|error| format!("listen on {}: {error}", config.control_socket.display()))?;
     let parts = run::Parts { config, boot, control, link, objects, store };
     run::Engine::new(parts).map_err(|error| format!("prepare the data loop: {error}"))
+}
+
+/// The kernel may hold the socket of a killed engine for a moment longer than its process.
+fn bind_link(
+    listen: std::net::SocketAddr,
+    pki: &Arc<Pki>,
+    silence: Duration,
+) -> std::io::Result<Link> {
+    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    loop {
+        match Link::bind(listen, pki.clone(), silence) {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::AddrInUse
+                    && std::time::Instant::now() < deadline =>
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => return other,
+        }
+    }
 }
 
 /// The directory itself, beneath what a crash may have left over it.

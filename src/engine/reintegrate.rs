@@ -504,6 +504,9 @@ impl Engine {
             return self.send_new(dir, id, name, stat);
         }
         let own_time = (stat.st_mtime, stat.st_mtime_nsec as u32);
+        if entry.mtime != own_time {
+            self.leader.touched.insert(id);
+        }
         let content =
             kind == libc::S_IFREG && (entry.size != stat.st_size as u64 || entry.mtime != own_time);
         let mut marks = Vec::new();

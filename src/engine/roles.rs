@@ -115,8 +115,7 @@ impl Engine {
         let sole = memory.sole && !unknown;
         let peer = memory.in_sync_with.clone();
         if sole {
-            self.leader.dirty = self.store.loaded.take().unwrap_or_default();
-            return self.store.remember(|memory| memory.exact = false);
+            return self.lead_again();
         }
         if let (Some(recent), Some(peer), false) = (&recent, peer, unknown) {
             let set = recent.initial_dirty_set();
@@ -136,6 +135,17 @@ impl Engine {
             memory.lost_volatile = false;
             memory.dirty_base = None;
         })
+    }
+
+    /// The only member starts again. Its marks name inodes that nobody has looked up since: until
+    /// finding them is proven beyond doubt, the next return compares everything by digests. More
+    /// is read, no more is sent than what differs, and no change can be missed.
+    fn lead_again(&mut self) -> Result<(), crate::history::FileError> {
+        self.store.remember(|memory| {
+            memory.exact = false;
+            memory.dirty_base = None;
+        })?;
+        self.store.drop_dirty_file()
     }
 
     fn mount_all(&mut self) -> Result<(), String> {

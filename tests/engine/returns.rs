@@ -184,3 +184,43 @@ fn names_of_every_kind_after_an_outage() {
     pair.return_n2();
     pair.assert_equal();
 }
+
+/// A4: the dirty set of a node that is alone survives its own death, again and again.
+#[test]
+fn a_lonely_primary_may_die_and_forgets_nothing() {
+    let mut pair = Pair::mirrored(Level::Mirror);
+    churn(&pair.n1, &pair.dir, 1, 800);
+    pair.lose_n2();
+    for seed in 10..13 {
+        churn(&pair.n1, &pair.dir, seed, 150);
+        pair.n1.kill();
+        pair.n1.start();
+        pair.n1.lead(false);
+    }
+    churn(&pair.n1, &pair.dir, 20, 100);
+    pair.return_n2();
+    pair.assert_equal();
+}
+
+/// A return that is cut, on either side, begins again and ends equal.
+#[test]
+fn a_return_may_be_cut_anywhere() {
+    let mut pair = Pair::mirrored(Level::Mirror);
+    churn(&pair.n1, &pair.dir, 1, 800);
+    pair.lose_n2();
+    churn(&pair.n1, &pair.dir, 2, 800);
+    for (round, point) in
+        ["before-apply:20", "before-apply:90", "after-apply:200"].iter().enumerate()
+    {
+        let churning = Churning::start(&pair.n1, &pair.dir, 40 + round as u64);
+        pair.n2.start_with(&[("LOCKSTEP_FAILPOINT", point)]);
+        pair.n2.command(&lockstep::model::EngineCommand::Follow { discard: false, full: false });
+        pair.n2.wait_end();
+        churning.stop();
+    }
+    pair.n1.kill();
+    pair.n1.start();
+    pair.n1.lead(false);
+    pair.return_n2();
+    pair.assert_equal();
+}
