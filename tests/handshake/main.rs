@@ -1,7 +1,6 @@
 //! Every pair of sides up to four epochs is met in both orders, and each answer is held against
 //! sets of operations, written out one by one ([`oracle`]). The tables in the doc comments are read
 //! as well: every rule that is answered stands in them, and every rule in them is answered.
-#![allow(clippy::unwrap_used)]
 #![allow(clippy::unwrap_used)] // A test that cannot go on has failed.
 
 mod cases;
