@@ -148,3 +148,19 @@ fn what_a_person_gave_up_is_compared_unless_both_marks_cover_it() {
         });
     });
 }
+
+#[test]
+fn the_protocol_page_shows_the_tables_of_the_code() {
+    let page = include_str!("../../src/docs/protocol.md");
+    let sources = [
+        include_str!("../../src/history/standing.rs"),
+        include_str!("../../src/history/handshake.rs"),
+    ];
+    for source in sources {
+        let lines = source.lines().filter_map(|line| line.strip_prefix("//! "));
+        let table = lines.skip_while(|line| !line.starts_with("#  "));
+        for row in table.take_while(|line| !line.starts_with("```")) {
+            assert!(page.contains(row), "protocol.md lacks: {row}");
+        }
+    }
+}

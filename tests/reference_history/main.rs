@@ -136,7 +136,7 @@ fn live(events: &[Event], winner: usize) -> World {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: std::env::var("LIVES").map_or(2000, |n| n.parse().unwrap()),
+        cases: std::env::var("LIVES").map_or(8000, |n| n.parse().unwrap()),
         max_shrink_iters: 100_000,
         failure_persistence: None,
         ..ProptestConfig::default()

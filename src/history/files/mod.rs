@@ -12,8 +12,9 @@
 //! ```text
 //! going alone   DirtyFile::create, then Memory { sole, dirty_base }, then the first mark, the
 //!               epoch, the change
-//! in sync       the follower: lineage adopted, Memory { Current, in_sync_with }; then the leader:
-//!               Memory { in_sync_with, dirty_base: None }, then DirtyFile::remove
+//! in sync       both disks, then the leader: Memory { in_sync_with, dirty_base: None }; then the
+//!               follower: lineage adopted, Memory { Current, in_sync_with }; then
+//!               DirtyFile::remove
 //! ```
 mod dirty;
 mod disk;
