@@ -182,6 +182,9 @@ impl Engine {
         if self.leader.dirty.is_empty() {
             return Route::Send;
         }
+        if subject(op).is_some_and(|obj| self.is_awaited(obj)) {
+            return Route::Local;
+        }
         let touches = touches(&mut self.objects, op);
         let dirty = touches.iter().any(|touch| touch.is_dirty(&self.leader.dirty));
         if dirty || !named(op).into_iter().all(|id| self.is_reachable(id)) {

@@ -94,6 +94,8 @@ pub struct Return {
     listings: VecDeque<Listing>,
     passes: HashMap<ObjectKey, u32>,
     admission: Admission,
+    /// Busy objects that the return waits for.
+    awaited: HashSet<ObjId>,
     pub locating: bool,
     pub progress_this_round: bool,
     objects_done: u64,
@@ -122,6 +124,7 @@ impl Return {
             listings: VecDeque::new(),
             passes: HashMap::new(),
             admission: Admission::Draining,
+            awaited: HashSet::new(),
             locating: false,
             progress_this_round: false,
             objects_done: 0,
@@ -231,7 +234,9 @@ impl Engine {
 
     fn round_ended(&mut self) {
         let clean = self.leader.dirty.is_empty() && self.marks_settled();
+        let (dirty, objects) = (&self.leader.dirty, &self.objects);
         let Some(ret) = &mut self.leader.ret else { return };
+        ret.awaited.retain(|id| objects.get(*id).is_ok_and(|object| !dirty.is_clean(object.key)));
         ret.cursor = None;
         let busy = !ret.asked.is_empty() || !ret.listings.is_empty();
         if busy || ret.admission != Admission::Draining {
@@ -252,7 +257,7 @@ impl Engine {
             self.leader.dirty.forget(portion.key);
             return true;
         }
-        let waits = self.is_asking(portion.key) || self.is_in_flight(obj);
+        let waits = self.is_asking(portion.key) || self.must_wait_for(obj);
         if waits || !self.is_reachable(obj) || !self.ensure_bound(obj) {
             return false;
         }
@@ -277,6 +282,22 @@ impl Engine {
                 true
             }
         }
+    }
+
+    /// Something on its way to the peer concerns the object. A busy file always has a write under
+    /// way: from now on its operations are done here and marked, until none is left, or the return
+    /// would wait for ever.
+    fn must_wait_for(&mut self, obj: ObjId) -> bool {
+        let waits = self.is_in_flight(obj);
+        if waits && let Some(ret) = &mut self.leader.ret {
+            ret.awaited.insert(obj);
+        }
+        waits
+    }
+
+    /// The return waits for this object to come to rest.
+    pub fn is_awaited(&self, obj: ObjId) -> bool {
+        self.leader.ret.as_ref().is_some_and(|ret| ret.awaited.contains(&obj))
     }
 
     fn is_asking(&self, key: ObjectKey) -> bool {
@@ -590,7 +611,7 @@ impl Engine {
 
     /// All of a file may differ: every zone gets compared, beyond the peer's end it is sent.
     fn compare_file(&mut self, obj: ObjId, key: ObjectKey, theirs: Option<Entry>) {
-        if self.is_in_flight(obj) {
+        if self.must_wait_for(obj) {
             return;
         }
         let size = self.size_of(obj);
@@ -625,7 +646,7 @@ impl Engine {
         pages: PageMap,
         theirs: &[u8],
     ) {
-        if self.is_in_flight(obj) {
+        if self.must_wait_for(obj) {
             return;
         }
         let offset = u64::from(zone) * ZONE_BYTES;

@@ -4,7 +4,7 @@ use crate::actions::busy;
 use crate::capture::device::Device;
 use crate::capture::mount;
 use crate::history::Recent;
-use crate::model::{CopyState, EngineCommand, EngineEvent, EngineMode, EngineStatus, Lineage, Seq};
+use crate::model::{CopyState, EngineCommand, EngineEvent, EngineMode, EngineStatus, Seq};
 use crate::wire::Op;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -433,8 +433,7 @@ impl Engine {
         }
         let (latency_p50_us, latency_p99_us) = self.stats.latency(self.now);
         let leading = self.is_leading();
-        let mut side = self.side();
-        trim(&mut side.lineage);
+        let side = self.side();
         let status = EngineStatus {
             mode: self.mode,
             side,
@@ -473,13 +472,6 @@ impl Engine {
         }
         list.into_iter().map(str::to_owned).collect()
     }
-}
-
-/// People need the newest epochs of a long history.
-fn trim(lineage: &mut Lineage) {
-    const SHOWN: usize = 64;
-    let extra = lineage.epochs.len().saturating_sub(SHOWN);
-    lineage.epochs.drain(..extra);
 }
 
 fn word(copy: CopyState) -> &'static str {
