@@ -224,9 +224,9 @@ impl Node {
             (Some(recent), true) => Some(recent.base()),
             _ => self.memory.dirty_base.filter(|_| self.file.is_some()),
         };
-        let window = engine.window.as_ref().filter(|_| leading).and_then(|ops| {
+        let window = engine.window.as_ref().filter(|_| leading).map(|ops| {
             let first = ops.first().map_or(engine.seq + 1, |op| op.seq);
-            Some((Seq(first), Seq(engine.seq)))
+            (Seq(first), Seq(engine.seq))
         });
         Side {
             node: self.name.clone(),
