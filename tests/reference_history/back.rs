@@ -10,6 +10,7 @@ impl World {
         leader.open_epoch_if_due();
         let ours = leader.engine.as_mut().unwrap();
         let at = ours.seq;
+        ours.drained = true;
         let mut window = Vec::new();
         match plan {
             Plan::Window { from } => {
@@ -54,8 +55,10 @@ impl World {
             op.target.write(&mut follower.cache, op.seq);
             theirs.seq = op.seq;
             if back.window.is_empty() {
-                // Everything that was marked came from these operations.
+                // Everything that was marked came from operations that the peer has by now, but
+                // not on its disk.
                 while let Some(portion) = ours.dirty.next(None) {
+                    ours.recent.as_mut().unwrap().mark_portion(&portion);
                     let _ = ours.dirty.clear(&portion);
                 }
             }

@@ -19,7 +19,8 @@ impl World {
 
     /// The primary's peer does not answer. Rule A2: over a link that works it is outdated first.
     pub fn go_alone(&mut self, i: usize, crash_after: u8) {
-        if !self.leads(i) || !self.held(i) {
+        // A primary is not outdated by anybody: two of them that see each other meet.
+        if !self.leads(i) || !self.held(i) || (self.link && self.leads(1 - i)) {
             return;
         }
         self.outdate(1 - i);
@@ -126,6 +127,7 @@ impl World {
             let asked = self.split || verdict.rule == "survivor-outdated";
             assert!(asked || verdict.plan == Plan::Unrelated, "a fork out of nothing");
             if winner != i {
+                self.give_up(i);
                 self.nodes[i].release();
                 self.nodes[winner].lead(true);
                 return;

@@ -52,6 +52,8 @@ pub struct Engine {
     pub in_flight: Option<Op>,
     /// Leader: every operation since the peer was last in sync, as far as it is in memory.
     pub window: Option<Vec<Op>>,
+    /// Leader: marks were taken off since the base was set.
+    pub drained: bool,
     /// Follower: it applied everything up to `seq`, nothing else.
     pub whole: bool,
 }
@@ -181,6 +183,7 @@ impl Node {
             epoch_due: false,
             in_flight: None,
             window: None,
+            drained: false,
             whole: false,
         });
     }
@@ -296,7 +299,7 @@ impl Node {
             dirty_base: Some(recent.base()),
             ..self.memory.clone()
         };
-        engine.member = false;
+        (engine.member, engine.drained) = (false, false);
         engine.epoch_due = true;
         crash_after != 1
     }

@@ -260,7 +260,11 @@ impl World {
     /// Somebody puts the image back while the node is off and the other one goes on alone.
     pub fn restore_snapshot(&mut self, i: usize) {
         let [node, other] = two(&mut self.nodes, i);
-        let goes_on = other.mode() == Some(Mode::Leading) && other.memory.sole && !self.split;
+        // Not in the middle of a return: such an image looks like the copy that the return began
+        // with, and what was drained since then is no longer marked.
+        let undrained = other.engine.as_ref().is_some_and(|engine| !engine.drained);
+        let leads = other.mode() == Some(Mode::Leading) && other.memory.sole;
+        let goes_on = leads && undrained && !self.split;
         if node.engine.is_some() || !goes_on {
             return;
         }
