@@ -126,7 +126,7 @@ impl Engine {
                 }
                 Plan::Window { .. } => self.resume_following(),
                 Plan::Nothing | Plan::Zones { .. } | Plan::Digests => {
-                    self.begin_return(&verdict.plan, &side);
+                    self.begin_return(&side);
                 }
             },
             HelloReply::Refuse { reason } => self.break_following(&reason),
@@ -171,16 +171,14 @@ impl Engine {
     }
 
     /// From the first change on this copy is a mixture, and says so before it is one.
-    fn begin_return(&mut self, plan: &Plan, leader: &Side) {
-        let mixed = *plan != Plan::Nothing;
+    fn begin_return(&mut self, leader: &Side) {
         let position = self.store.position(self.seq);
         let remembered = self.store.remember(|memory| {
             memory.exact = false;
             memory.sole = false;
             memory.position = position;
-            if mixed {
-                memory.copy = CopyState::Incomplete;
-            }
+            // Also where nothing differs yet: the primary does not wait for this copy.
+            memory.copy = CopyState::Incomplete;
         });
         if let Err(error) = remembered {
             return self.follower_fault(&error.to_string());

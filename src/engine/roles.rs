@@ -108,7 +108,9 @@ impl Engine {
     ) -> Result<(), crate::history::FileError> {
         let exact = self.mode != EngineMode::Idle || self.store.memory.exact;
         if !exact && !self.store.lineage().epochs.is_empty() {
-            self.seq = (self.seq / NUMBERS_LEFT_FREE + 1) * NUMBERS_LEFT_FREE;
+            // The newest epoch may have begun behind the position that was remembered.
+            let begun = self.store.lineage().last().map_or(0, |epoch| epoch.first_seq.0);
+            self.seq = (self.seq.max(begun) / NUMBERS_LEFT_FREE + 1) * NUMBERS_LEFT_FREE;
         }
         let memory = &self.store.memory;
         let unknown = memory.copy != CopyState::Current;
