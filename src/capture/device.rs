@@ -13,7 +13,7 @@ pub struct Device {
 pub enum Read {
     /// Length of the request, which lies at the beginning of the buffer.
     Request(usize),
-    /// Nothing more for now.
+    /// No request waits.
     Empty,
     /// The mount is gone.
     Gone,

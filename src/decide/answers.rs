@@ -18,26 +18,9 @@ pub(super) fn ordered(command: &EngineCommand, event: &EngineEvent) -> Option<An
         | (EngineCommand::Flush, EngineEvent::Flushed)
         | (EngineCommand::Release, EngineEvent::Released) => true,
         (_, EngineEvent::Refused { command: name, reason }) => {
-            return name
-                .eq_ignore_ascii_case(command_name(command))
-                .then(|| Answer::Bad(reason.clone()));
+            return name.eq_ignore_ascii_case(command.name()).then(|| Answer::Bad(reason.clone()));
         }
         _ => false,
     };
     good.then_some(Answer::Good)
-}
-
-/// The command's name as the engine's `Refused` gives it.
-pub(super) fn command_name(command: &EngineCommand) -> &'static str {
-    match command {
-        EngineCommand::Lead { .. } => "lead",
-        EngineCommand::Follow { .. } => "follow",
-        EngineCommand::GoAlone { .. } => "go_alone",
-        EngineCommand::Outdate { .. } => "outdate",
-        EngineCommand::Flush => "flush",
-        EngineCommand::Fence => "fence",
-        EngineCommand::FailHeld => "fail_held",
-        EngineCommand::Release => "release",
-        EngineCommand::Shutdown => "shutdown",
-    }
 }

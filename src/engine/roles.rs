@@ -30,7 +30,7 @@ impl Engine {
     }
 
     pub fn command(&mut self, command: EngineCommand) {
-        let name = command_name(&command);
+        let name = command.name();
         let result = match command {
             EngineCommand::Lead { reason, forced } => self.lead(&reason, forced),
             EngineCommand::Follow { discard, full } => self.follow(discard, full),
@@ -331,17 +331,20 @@ impl Engine {
         self.flush_times_now();
         self.link.flush(self.now);
         self.drain_order();
+        // What the peer did not acknowledge in time was never applied here.
+        let applied = self.seq_here();
+        let exact = self.leader.order.is_empty();
         self.fail_held();
         self.unmount_all(true);
         self.sync_now().map_err(|errno| format!("the disk did not take everything: {errno}"))?;
-        let position = self.store.position(self.seq);
+        let position = self.store.position(applied);
         if let Some(file) = &mut self.store.dirty_file {
             file.checkpoint(&mut self.leader.dirty).map_err(|error| error.to_string())?;
         }
         self.store
             .remember(|memory| {
                 memory.position = position;
-                memory.exact = true;
+                memory.exact = exact;
             })
             .map_err(|error| error.to_string())?;
         crate::engine::failpoint("after-release-durable");
@@ -482,19 +485,5 @@ fn word(copy: CopyState) -> &'static str {
         CopyState::Current => "current",
         CopyState::Outdated => "outdated (the peer went on without it)",
         CopyState::Incomplete => "incomplete (stopped during reintegration)",
-    }
-}
-
-fn command_name(command: &EngineCommand) -> &'static str {
-    match command {
-        EngineCommand::Lead { .. } => "lead",
-        EngineCommand::Follow { .. } => "follow",
-        EngineCommand::GoAlone { .. } => "go_alone",
-        EngineCommand::Outdate { .. } => "outdate",
-        EngineCommand::Flush => "flush",
-        EngineCommand::Fence => "fence",
-        EngineCommand::FailHeld => "fail_held",
-        EngineCommand::Release => "release",
-        EngineCommand::Shutdown => "shutdown",
     }
 }

@@ -124,6 +124,23 @@ pub enum EngineCommand {
     Shutdown,
 }
 
+impl EngineCommand {
+    /// As [`EngineEvent::Refused`] names it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            EngineCommand::Lead { .. } => "lead",
+            EngineCommand::Follow { .. } => "follow",
+            EngineCommand::GoAlone { .. } => "go_alone",
+            EngineCommand::Outdate { .. } => "outdate",
+            EngineCommand::Flush => "flush",
+            EngineCommand::Fence => "fence",
+            EngineCommand::FailHeld => "fail_held",
+            EngineCommand::Release => "release",
+            EngineCommand::Shutdown => "shutdown",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum EngineEvent {

@@ -25,7 +25,7 @@ pub enum ModuleVerb {
     #[command(after_help = "Example: lockstep module getports -m web")]
     Getports,
     /// Write the module's edited copy as a .safe archive
-    #[command(after_help = "Example: lockstep module package -m web /root/web.safe")]
+    #[command(after_help = "Example: lockstep module package -m web /srv/web.safe")]
     Package { archive: PathBuf },
     /// Remove a stopped module and keep an archive of it
     #[command(after_help = "Example: lockstep module uninstall -m web")]

@@ -115,7 +115,7 @@ impl ModelEngine {
     /// Carries a command out; the events go to the own daemon.
     pub(super) fn order(&mut self, command: &EngineCommand) -> Vec<EngineEvent> {
         let refused = |reason: &str| EngineEvent::Refused {
-            command: super::super::answers::command_name(command).to_owned(),
+            command: command.name().to_owned(),
             reason: reason.to_owned(),
         };
         match command {
