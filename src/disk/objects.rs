@@ -238,6 +238,13 @@ impl Objects {
         true
     }
 
+    /// Linked objects that the kernel does not know.
+    pub fn idle(&self) -> Vec<ObjId> {
+        let idle = |object: &Object| object.lookups == 0 && !object.orphan;
+        let objects = self.map.iter().filter(|(id, object)| !id.is_root() && idle(object));
+        objects.map(|(id, _)| *id).collect()
+    }
+
     pub fn forget(&mut self, id: ObjId) {
         if id.is_root() {
             return;

@@ -64,6 +64,11 @@ impl Engine {
         self.leader.order.iter().any(|flight| flight.concerns(id))
     }
 
+    /// As [`Engine::is_in_flight`], for owner, mode and extended attributes.
+    pub fn attributes_in_flight(&self, id: ObjId) -> bool {
+        self.leader.order.iter().any(|flight| flight.changes_attributes(id))
+    }
+
     fn is_bound(&self, id: ObjId) -> bool {
         self.objects.get(id).is_ok_and(|object| object.bound == self.leader.session_number)
     }

@@ -60,6 +60,23 @@ impl InFlight {
     pub fn concerns(&self, id: ObjId) -> bool {
         self.local && !self.op.is_barrier() && named(&self.op).contains(&id)
     }
+
+    /// As [`InFlight::concerns`], and it changes owner, mode or extended attributes.
+    pub fn changes_attributes(&self, id: ObjId) -> bool {
+        !matches!(self.op, Op::Write { kill_suidgid: false, .. }) && self.concerns(id)
+    }
+
+    /// As [`InFlight::concerns`], and the file, of `size` bytes here, gets another size by it.
+    pub fn resizes(&self, id: ObjId, size: u64) -> bool {
+        let other_size = match &self.op {
+            Op::Write { offset, data, .. } => offset + data.len() as u64 > size,
+            Op::Fallocate { mode, .. } => mode & libc::FALLOC_FL_KEEP_SIZE as u32 == 0,
+            Op::CopyRange { target_offset, length, .. } => target_offset + length > size,
+            Op::SetAttr { set, .. } => set.size.is_some(),
+            _ => false,
+        };
+        other_size && self.concerns(id)
+    }
 }
 
 /// An operation that is applied and waits for disks.
@@ -101,6 +118,8 @@ pub struct Leader {
     pub recent: Option<Recent>,
     pub ret: Option<Return>,
     pub touched: HashSet<ObjId>,
+    /// What a return looked at and nobody uses: forgotten bit by bit.
+    pub idle: Vec<ObjId>,
     pub times_due: Option<Instant>,
     /// Why the right to write changed hands; taken when the epoch is opened.
     pub epoch_reason: Option<String>,
@@ -134,6 +153,9 @@ enum Route {
     Local,
     Send,
 }
+
+/// Objects forgotten in one round after a return.
+const IDLE_AT_ONCE: usize = 4096;
 
 /// Keys of barriers that have no number in the sequence.
 const LOCAL_KEY: u64 = 1 << 63;
@@ -845,9 +867,10 @@ impl Engine {
     pub fn release(&mut self, id: ObjId, count: u64) {
         let session = self.leader.session_number;
         let bound = self.objects.get(id).is_ok_and(|object| object.bound == session);
-        let busy = self.leader.touched.contains(&id);
-        if busy && let Ok(object) = self.objects.get_mut(id) {
-            // Its times are still to be sent: it goes when they are.
+        let linked = self.objects.get(id).is_ok_and(|object| !object.orphan);
+        // Its times are still to be sent, or a return counts on its number: it goes afterwards.
+        let needed = self.leader.touched.contains(&id) || linked && self.leader.ret.is_some();
+        if needed && let Ok(object) = self.objects.get_mut(id) {
             object.lookups = object.lookups.saturating_sub(count);
             return;
         }
@@ -893,6 +916,10 @@ impl Engine {
         if due {
             self.leader.times_due = Some(self.now + std::time::Duration::from_millis(500));
             self.flush_times_now();
+            let from = self.leader.idle.len().saturating_sub(IDLE_AT_ONCE);
+            for id in self.leader.idle.split_off(from) {
+                self.release(id, 0);
+            }
         }
     }
 

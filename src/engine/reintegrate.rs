@@ -79,7 +79,7 @@ pub struct Return {
     started: Instant,
     window: Option<u64>,
     pub cursor: Option<Portion>,
-    asked: HashMap<u64, Asked>,
+    asked: HashMap<u64, (ObjectKey, Asked)>,
     asking: HashSet<ObjectKey>,
     next_question: u64,
     /// Objects that this return made: nothing of theirs needs a comparison.
@@ -257,7 +257,7 @@ impl Engine {
             self.leader.dirty.forget(portion.key);
             return true;
         }
-        let waits = self.is_asking(portion.key) || self.must_wait_for(obj);
+        let waits = self.is_asking(portion.key) || self.must_wait_for(obj, &portion.part);
         if waits || !self.is_reachable(obj) || !self.ensure_bound(obj) {
             return false;
         }
@@ -284,11 +284,19 @@ impl Engine {
         }
     }
 
-    /// Something on its way to the peer concerns the object. A busy file always has a write under
-    /// way: from now on its operations are done here and marked, until none is left, or the return
-    /// would wait for ever.
-    fn must_wait_for(&mut self, obj: ObjId) -> bool {
-        let waits = self.is_in_flight(obj);
+    /// Something on its way to the peer forbids to send this part now. A busy file always has a
+    /// write under way: from now on its operations are done here and marked, until none is left and
+    /// the part is sent, or the return would wait for ever. Pages inside a file wait for nothing:
+    /// what is on its way touches none that is marked.
+    fn must_wait_for(&mut self, obj: ObjId, part: &Part) -> bool {
+        let waits = match part {
+            Part::Pages { .. } => {
+                let size = self.size_of(obj);
+                let order = &self.leader.order;
+                reaches(part, size) && order.iter().any(|flight| flight.resizes(obj, size))
+            }
+            _ => self.is_in_flight(obj),
+        };
         if waits && let Some(ret) = &mut self.leader.ret {
             ret.awaited.insert(obj);
         }
@@ -310,8 +318,13 @@ impl Engine {
             recent.mark_portion(portion);
         }
         let _ = self.leader.dirty.clear(portion);
+        let rested = self.objects.by_key(portion.key).filter(|obj| self.is_awaited(*obj));
+        let rested = rested.filter(|obj| reaches(&portion.part, self.size_of(*obj)));
         if let Some(ret) = &mut self.leader.ret {
             ret.objects_done += 1;
+            if let Some(obj) = rested {
+                ret.awaited.remove(&obj);
+            }
         }
     }
 
@@ -342,7 +355,7 @@ impl Engine {
             },
             Asked::Xattrs { obj } => QuestionBody::Xattrs { obj: *obj },
         };
-        ret.asked.insert(id, asked);
+        ret.asked.insert(id, (key, asked));
         ret.asking.insert(key);
         let question = Question { id, after, body };
         self.link.send(crate::link::Lane::Questions, &Frame::Question(question));
@@ -372,27 +385,18 @@ impl Engine {
 
     fn take_answer(&mut self, answer: Answer) {
         let Some(ret) = &mut self.leader.ret else { return };
-        let Some(mut asked) = ret.asked.remove(&answer.id) else { return };
+        let Some((key, mut asked)) = ret.asked.remove(&answer.id) else { return };
         if let (Asked::List { entries, .. }, AnswerBody::List { entries: more, last }) =
             (&mut asked, &answer.body)
         {
             entries.extend(more.iter().cloned());
             if !last {
-                ret.asked.insert(answer.id, asked);
+                ret.asked.insert(answer.id, (key, asked));
                 return;
             }
         }
-        let key = match &asked {
-            Asked::List { dir: obj, .. }
-            | Asked::Stat { obj }
-            | Asked::Digests { obj, .. }
-            | Asked::Xattrs { obj } => self.objects.get(*obj).ok().map(|object| object.key),
-        };
-        if let (Some(key), Some(ret)) = (key, &mut self.leader.ret) {
-            ret.asking.remove(&key);
-            ret.progress_this_round = true;
-        }
-        let Some(key) = key else { return };
+        ret.asking.remove(&key);
+        ret.progress_this_round = true;
         match (asked, answer.body) {
             (_, AnswerBody::Failed { errno }) => {
                 let error = Errno(errno);
@@ -403,7 +407,7 @@ impl Engine {
             (Asked::Digests { obj, zone, pages }, AnswerBody::Digests(digests)) => {
                 self.compare_zone(obj, key, zone, pages, &digests);
             }
-            (Asked::Xattrs { obj }, AnswerBody::Xattrs(_)) if self.is_in_flight(obj) => {
+            (Asked::Xattrs { obj }, AnswerBody::Xattrs(_)) if self.attributes_in_flight(obj) => {
                 let mark = self.leader.dirty.mark_attributes(key);
                 self.note([mark]);
             }
@@ -611,7 +615,7 @@ impl Engine {
 
     /// All of a file may differ: every zone gets compared, beyond the peer's end it is sent.
     fn compare_file(&mut self, obj: ObjId, key: ObjectKey, theirs: Option<Entry>) {
-        if self.must_wait_for(obj) {
+        if self.must_wait_for(obj, &Part::Whole) {
             return;
         }
         let size = self.size_of(obj);
@@ -646,7 +650,7 @@ impl Engine {
         pages: PageMap,
         theirs: &[u8],
     ) {
-        if self.must_wait_for(obj) {
+        if self.must_wait_for(obj, &Part::Pages { zone, pages, compare: true }) {
             return;
         }
         let offset = u64::from(zone) * ZONE_BYTES;
@@ -732,14 +736,19 @@ impl Engine {
         self.leader.touched.insert(obj);
     }
 
+    /// Owner, mode and size as they are here.
     pub fn send_attributes(&mut self, obj: ObjId) {
+        self.send_owner_and_mode(obj, true);
+    }
+
+    fn send_owner_and_mode(&mut self, obj: ObjId, with_size: bool) {
         let Ok(stat) = self.objects.path_fd(obj).and_then(sys::fstat) else { return };
-        let regular = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
+        let sized = with_size && stat.st_mode & libc::S_IFMT == libc::S_IFREG;
         let set = SetAttr {
             mode: Some(stat.st_mode),
             uid: Some(stat.st_uid),
             gid: Some(stat.st_gid),
-            size: regular.then_some(stat.st_size as u64),
+            size: sized.then_some(stat.st_size as u64),
             times: Times { atime: None, mtime: None },
             kill_suidgid: false,
         };
@@ -767,8 +776,8 @@ impl Engine {
                 self.send_only(Op::RemoveXattr { obj, name: name.clone() });
             }
         }
-        // Setting an ACL changes mode bits.
-        self.send_attributes(obj);
+        // Setting an ACL changes mode bits. Not the size: a write may be on its way that grows it.
+        self.send_owner_and_mode(obj, false);
     }
 
     fn extra_of(&mut self, id: ObjId) -> [u8; 16] {
@@ -848,6 +857,7 @@ impl Engine {
         self.mode = EngineMode::LeadingMirror;
         self.tell_progress(true);
         self.leader.ret = None;
+        self.leader.idle = self.objects.idle();
         self.leader.dirty.unrecorded();
         if let Err(error) = self.store.drop_dirty_file() {
             self.log('W', format!("an old dirty file stays: {error}"));
@@ -911,6 +921,16 @@ impl Engine {
             }
             self.tell(EngineEvent::Return(progress));
         }
+    }
+}
+
+/// Sending the part includes the file's size.
+fn reaches(part: &Part, size: u64) -> bool {
+    match part {
+        Part::Pages { zone, pages, .. } => {
+            pages.ranges(*zone).last().is_some_and(|range| range.end >= size)
+        }
+        _ => true,
     }
 }
 
