@@ -265,6 +265,8 @@ pub struct Caller {
     pub node: u64,
     pub uid: u32,
     pub gid: u32,
+    /// Number of the calling thread; 0 where it is not visible from the mount's PID namespace.
+    pub thread: u32,
 }
 
 impl Caller {
@@ -276,6 +278,7 @@ impl Caller {
             node: f.u64(16),
             uid: f.u32(24),
             gid: f.u32(28),
+            thread: f.u32(32),
         }
     }
 }

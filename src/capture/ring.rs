@@ -57,6 +57,7 @@ impl Ring {
         let ring = IoUring::<Entry128>::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
+            .setup_taskrun_flag()
             .setup_cqsize(4096)
             .build(512)?;
         Ok(Ring { ring, entries: Vec::new(), ended: Vec::new() })
@@ -124,22 +125,44 @@ impl Ring {
         self.push(&command)
     }
 
+    /// Submits what is queued and takes what is there, without waiting.
+    pub fn look(&mut self, wakes: &mut Vec<Wake>) -> std::io::Result<()> {
+        if !self.ring.submission().is_empty() {
+            self.submitted(|ring| ring.submit())?;
+        }
+        if self.ring.submission().taskrun() {
+            // Completions of deferred work appear only when they are asked for.
+            self.submitted(|ring| ring.submit_and_wait(0))?;
+        }
+        self.collect(wakes)
+    }
+
     /// Submits what is queued and waits until something happened or `limit` passed.
     pub fn wait(&mut self, limit: Option<Duration>, wakes: &mut Vec<Wake>) -> std::io::Result<()> {
-        let result = match limit {
-            _ if !self.ring.completion().is_empty() => self.ring.submit(),
+        let there = !self.ring.completion().is_empty();
+        self.submitted(|ring| match limit {
+            _ if there => ring.submit(),
             Some(limit) => {
                 let span = types::Timespec::from(limit);
                 let args = types::SubmitArgs::new().timespec(&span);
-                self.ring.submitter().submit_with_args(1, &args)
+                ring.submitter().submit_with_args(1, &args)
             }
-            None => self.ring.submit_and_wait(1),
-        };
-        match result.map_err(|error| (error.raw_os_error(), error)) {
-            Ok(_) | Err((Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN), _)) => {}
-            Err((_, error)) => return Err(error),
-        }
+            None => ring.submit_and_wait(1),
+        })?;
         self.collect(wakes)
+    }
+
+    /// Nothing happened in time, a signal, or a full queue: no error, the loop comes again.
+    fn submitted(
+        &mut self,
+        submit: impl FnOnce(&IoUring<Entry128>) -> std::io::Result<usize>,
+    ) -> std::io::Result<()> {
+        match submit(&self.ring).map_err(|error| (error.raw_os_error(), error)) {
+            Ok(_) | Err((Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN), _)) => {
+                Ok(())
+            }
+            Err((_, error)) => Err(error),
+        }
     }
 
     fn collect(&mut self, wakes: &mut Vec<Wake>) -> std::io::Result<()> {

@@ -40,6 +40,8 @@ pub struct Object {
     pub orphan: bool,
     /// Session in which the peer was told this number.
     pub bound: u64,
+    /// The engine's count of operations when it was last changed (primary only).
+    pub changed: u64,
 }
 
 pub struct Objects {
@@ -98,6 +100,7 @@ impl Objects {
             lookups: 1,
             orphan: false,
             bound: 0,
+            changed: 0,
         };
         self.map.insert(id, object);
         self.roots.push(Root { fd, device: stat.st_dev, handles });
@@ -216,6 +219,7 @@ impl Objects {
             lookups: 0,
             orphan,
             bound: 0,
+            changed: 0,
             data: None,
         };
         self.next = self.next.max(id.0 + 1);

@@ -9,7 +9,7 @@ use super::touch::{made, touches};
 use crate::disk::{Errno, perform, sys};
 use crate::history::Recent;
 use crate::model::{CopyState, EngineEvent, EngineMode, NodeName, Plan, Side};
-use crate::wire::{Frame, Hello, HelloReply, Op, OpRecord, WIRE_VERSION};
+use crate::wire::{Durability, Frame, Hello, HelloReply, Op, OpRecord, WIRE_VERSION};
 use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::AsRawFd;
 
@@ -232,8 +232,8 @@ impl Engine {
         self.stats.operations += 1;
         self.stats.bytes += op.payload_bytes() as u64;
         self.follower.owed = true;
-        if durable {
-            self.make_durable(seq, &op);
+        if durable != Durability::Cached {
+            self.make_durable(seq, &op, durable);
         }
         if !self.follower.questions.is_empty() {
             self.ask_again();
@@ -242,11 +242,11 @@ impl Engine {
 
     /// Barriers and synchronous writes: one file. Everything else (level `disk`): all at once, one
     /// syncfs for as many operations as arrive meanwhile.
-    fn make_durable(&mut self, seq: u64, op: &Op) {
-        let (file, data_only) = match op {
-            Op::Fsync { obj, data_only } => (self.objects.share(*obj).ok(), *data_only),
-            Op::Write { obj, .. } => (self.objects.share(*obj).ok(), true),
-            _ => (None, false),
+    fn make_durable(&mut self, seq: u64, op: &Op, durable: Durability) {
+        let data_only = durable == Durability::Data;
+        let file = match op {
+            Op::Fsync { obj, .. } | Op::Write { obj, .. } => self.objects.share(*obj).ok(),
+            _ => None,
         };
         let Some(file) = file else {
             self.follower.batch.insert(seq);

@@ -10,6 +10,7 @@
 //! The loop is the only order there is: what is sent first is applied first on both copies. No
 //! operation needs a lock of ours, because the kernel holds the inode and directory locks of
 //! conflicting requests until we answer.
+use super::barrier::{Barrier, Barriers, Echo, syncs_here};
 use super::reintegrate::Return;
 use super::requests::{Draft, Slot, Want};
 use super::run::{Done, Engine};
@@ -18,9 +19,9 @@ use crate::capture::abi::{FOR_EVER, Out};
 use crate::disk::{Errno, Performed, perform, sys};
 use crate::history::{DirtyRecord, DirtySet, Recent};
 use crate::model::{EngineEvent, EngineMode, EpochKind, Level, NodeName};
-use crate::wire::{Frame, ObjId, Op, OpRecord, SetAttr, Times};
+use crate::wire::{Durability, Frame, ObjId, Op, OpRecord, SetAttr, Times};
 use bytes::Bytes;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
@@ -47,12 +48,13 @@ pub struct InFlight {
     want: Want,
     slot: Option<Slot>,
     /// Answer only when it is on both disks.
-    durable: bool,
+    durable: Durability,
     /// Apply here once the peer has it; a part of a return is here already.
-    local: bool,
+    pub local: bool,
     head: Bytes,
     tail: Bytes,
     since: Instant,
+    echo: Option<Echo>,
 }
 
 impl InFlight {
@@ -79,22 +81,12 @@ impl InFlight {
     }
 }
 
-/// An operation that is applied and waits for disks.
-struct Barrier {
-    slot: Option<Slot>,
-    payload: Vec<u8>,
-    applied: bool,
-    remote: bool,
-    local: bool,
-    error: Option<Errno>,
-    since: Instant,
-}
-
 /// Waits until what it touches is durably marked.
 struct Deferred {
     draft: Draft,
     slot: Option<Slot>,
     since: Instant,
+    echo: Option<Echo>,
 }
 
 #[derive(Default)]
@@ -108,8 +100,7 @@ pub struct Leader {
     /// Durably recorded as in sync: nothing returns without it.
     pub member: bool,
     pub order: VecDeque<InFlight>,
-    barriers: HashMap<u64, Barrier>,
-    early: HashSet<u64>,
+    pub barriers: Barriers,
     held: VecDeque<Deferred>,
     deferred: Vec<Deferred>,
     saving: Option<Vec<Deferred>>,
@@ -143,7 +134,6 @@ pub struct Leader {
     /// `Flush` under way: there, here.
     pub flush_parts: (bool, bool),
     pub flush_seq: u64,
-    local_keys: u64,
 }
 
 enum Route {
@@ -158,7 +148,7 @@ enum Route {
 const IDLE_AT_ONCE: usize = 4096;
 
 /// Keys of barriers that have no number in the sequence.
-const LOCAL_KEY: u64 = 1 << 63;
+pub const LOCAL_KEY: u64 = 1 << 63;
 
 impl Engine {
     /// A mutating request arrived.
@@ -170,7 +160,11 @@ impl Engine {
         self.stats.operations += 1;
         self.stats.bytes += draft.op.payload_bytes() as u64;
         let since = self.now;
-        self.order_again(Deferred { draft, slot, since });
+        if self.is_echo(&draft) {
+            return self.answer(slot, None, &[], since);
+        }
+        let echo = self.expect_echo(&draft);
+        self.order_again(Deferred { draft, slot, since, echo });
     }
 
     fn order_again(&mut self, deferred: Deferred) {
@@ -257,7 +251,7 @@ impl Engine {
     }
 
     fn apply_here(&mut self, deferred: Deferred) {
-        let Deferred { draft, slot, since } = deferred;
+        let Deferred { draft, slot, since, echo } = deferred;
         // Marked again: a part of a return may have taken the mark while this waited.
         if self.must_mark() && subject_is_linked(&self.objects, &draft.op) {
             let mut records = Vec::new();
@@ -282,14 +276,20 @@ impl Engine {
                 self.report_fault(errno);
                 self.fail(slot, errno);
             }
-            Ok(payload) if draft.durable => {
-                self.leader.local_keys += 1;
-                let key = LOCAL_KEY | self.leader.local_keys;
-                let (applied, remote) = (true, true);
-                let barrier =
-                    Barrier { slot, payload, applied, remote, local: false, error: None, since };
-                self.leader.barriers.insert(key, barrier);
-                self.sync_here(key, &draft.op);
+            Ok(payload) if draft.durable != Durability::Cached => {
+                let (applied, remote, local) = (true, true, false);
+                let error = None;
+                let key = self.wait_without_number(Barrier {
+                    slot,
+                    payload,
+                    applied,
+                    remote,
+                    local,
+                    error,
+                    since,
+                    echo,
+                });
+                self.sync_here(key, &draft.op, draft.durable);
             }
             Ok(payload) => self.answer(slot, None, &payload, since),
         }
@@ -391,14 +391,20 @@ impl Engine {
         if !told && !self.leader.member {
             return self.order_local(deferred);
         }
-        let Deferred { draft, slot, since } = deferred;
+        let Deferred { draft, slot, since, echo } = deferred;
         if !told {
             return self.fail(slot, Errno(libc::ESTALE));
         }
         self.mark_recent(&touched);
-        let durable = draft.durable || self.config.level == Level::Disk;
+        let durable = match self.config.level {
+            Level::Disk => draft.durable.max(Durability::Data),
+            _ => draft.durable,
+        };
         let is_fsync = draft.op.is_barrier();
-        let seq = self.push(draft.op, draft.want, slot, durable, true, since);
+        let seq = self.push(draft.op, draft.want, slot, durable, Some(since));
+        if let Some(flight) = self.leader.order.back_mut() {
+            flight.echo = echo;
+        }
         if is_fsync {
             // The own disk works while the request travels: all it covers is applied here.
             let barrier = Barrier {
@@ -409,11 +415,12 @@ impl Engine {
                 local: false,
                 error: None,
                 since,
+                echo: None,
             };
-            self.leader.barriers.insert(seq, barrier);
+            self.leader.barriers.waiting.insert(seq, barrier);
             let op = self.leader.order.back().map(|flight| flight.op.clone());
             if let Some(op) = op {
-                self.sync_here(seq, &op);
+                self.sync_here(seq, &op, durable);
             }
         }
     }
@@ -424,15 +431,15 @@ impl Engine {
         }
     }
 
-    /// Numbers, encodes, queues.
+    /// Numbers, encodes, queues. `asked`: when the kernel asked for it; `None`: it is done here
+    /// already.
     fn push(
         &mut self,
         op: Op,
         want: Want,
         slot: Option<Slot>,
-        durable: bool,
-        local: bool,
-        since: Instant,
+        durable: Durability,
+        asked: Option<Instant>,
     ) -> u64 {
         self.seq += 1;
         let seq = self.seq;
@@ -443,7 +450,9 @@ impl Engine {
         self.link.send_bytes(crate::link::Lane::Ops, head.clone(), tail.clone());
         self.leader.sent = seq;
         if let Frame::Op(OpRecord { op, .. }) = frame {
-            let flight = InFlight { seq, op, want, slot, durable, local, head, tail, since };
+            let (local, since) = (asked.is_some(), asked.unwrap_or(self.now));
+            let echo = None;
+            let flight = InFlight { seq, op, want, slot, durable, local, head, tail, since, echo };
             self.leader.order.push_back(flight);
         }
         seq
@@ -451,12 +460,12 @@ impl Engine {
 
     /// An operation for the peer alone: it brings the peer to what is here already.
     pub fn send_only(&mut self, op: Op) -> u64 {
-        self.push(op, Want::Nothing, None, false, false, self.now)
+        self.push(op, Want::Nothing, None, Durability::Cached, None)
     }
 
     /// As [`Engine::send_only`]; the peer answers again when it is on its disk.
     pub fn send_barrier(&mut self, op: Op) -> u64 {
-        self.push(op, Want::Nothing, None, true, false, self.now)
+        self.push(op, Want::Nothing, None, Durability::Full, None)
     }
 
     /// Tells the peer an object's number, its parents' first.
@@ -537,13 +546,13 @@ impl Engine {
 
     /// Applies here what the peer has, and answers.
     fn complete(&mut self, flight: InFlight) {
-        let InFlight { seq, op, want, slot, durable, local, since, .. } = flight;
+        let InFlight { seq, op, want, slot, durable, local, since, echo, .. } = flight;
         if !local {
             self.return_applied(seq);
             return;
         }
         if op.is_barrier() {
-            if let Some(barrier) = self.leader.barriers.get_mut(&seq) {
+            if let Some(barrier) = self.leader.barriers.waiting.get_mut(&seq) {
                 barrier.applied = true;
             }
             return self.settle_barrier(seq);
@@ -554,9 +563,9 @@ impl Engine {
         }
         match result {
             Err(errno) => self.diverged(&op, slot, errno),
-            Ok(payload) if durable => {
-                let needs_local = draft_syncs_here(&op, self.config.level);
-                let remote = self.leader.early.remove(&seq)
+            Ok(payload) if durable != Durability::Cached => {
+                let needs_local = syncs_here(&op, self.config.level);
+                let remote = self.leader.barriers.early.remove(&seq)
                     || self.config.level == Level::Memory
                     || !self.has_session();
                 let barrier = Barrier {
@@ -567,10 +576,11 @@ impl Engine {
                     local: !needs_local,
                     error: None,
                     since,
+                    echo,
                 };
-                self.leader.barriers.insert(seq, barrier);
+                self.leader.barriers.waiting.insert(seq, barrier);
                 if needs_local {
-                    self.sync_here(seq, &op);
+                    self.sync_here(seq, &op, durable);
                 }
                 self.settle_barrier(seq);
             }
@@ -593,7 +603,7 @@ impl Engine {
         self.break_session(&reason);
     }
 
-    fn report_fault(&mut self, errno: Errno) {
+    pub fn report_fault(&mut self, errno: Errno) {
         if errno.is_fault() {
             let reason = format!("the disk below the replicated directories failed: {errno}");
             self.tell(EngineEvent::Fault { reason });
@@ -610,7 +620,7 @@ impl Engine {
         }
         self.leader.acked = seq;
         let InFlight { op, want, slot, local, since, .. } = flight;
-        self.leader.barriers.remove(&seq);
+        self.leader.barriers.waiting.remove(&seq);
         if !local {
             return self.break_session(&format!("a part of the return failed there: {errno}"));
         }
@@ -627,11 +637,18 @@ impl Engine {
                 self.mark_recent(&touched);
                 self.break_session(&format!("the peer could not apply an operation: {errno}"));
                 // Returned once the peer is out of the in-sync set (rule A2).
-                self.leader.local_keys += 1;
-                let key = LOCAL_KEY | self.leader.local_keys;
                 let (applied, remote, local) = (true, !self.leader.member, true);
-                let barrier = Barrier { slot, payload, applied, remote, local, error: None, since };
-                self.leader.barriers.insert(key, barrier);
+                let (error, echo) = (None, None);
+                let key = self.wait_without_number(Barrier {
+                    slot,
+                    payload,
+                    applied,
+                    remote,
+                    local,
+                    error,
+                    since,
+                    echo,
+                });
                 self.settle_barrier(key);
             }
         }
@@ -641,65 +658,6 @@ impl Engine {
     pub fn break_session(&mut self, reason: &str) {
         self.link.close(self.now, reason);
         self.leader_lost(reason);
-    }
-
-    pub fn peer_durable(&mut self, seq: u64) {
-        self.leader.durable = self.leader.durable.max(seq);
-        if self.flushed_there(seq) {
-            return;
-        }
-        match self.leader.barriers.get_mut(&seq) {
-            Some(barrier) => {
-                barrier.remote = true;
-                self.settle_barrier(seq);
-            }
-            None if self.leader.order.iter().any(|flight| flight.seq == seq && flight.local) => {
-                self.leader.early.insert(seq);
-            }
-            None => self.return_durable(seq),
-        }
-    }
-
-    fn sync_here(&mut self, seq: u64, op: &Op) {
-        let data_only = !matches!(op, Op::Fsync { data_only: false, .. });
-        let shared = match subject(op) {
-            Some(obj) => self.objects.share(obj),
-            None => self.objects.roots()[0].fd.try_clone().map_err(Errno::from),
-        };
-        let all = subject(op).is_none();
-        match shared {
-            Err(errno) => self.local_synced(seq, Err(errno)),
-            Ok(file) => self.run_after_flush(move || {
-                let fd = file.as_raw_fd();
-                let result = if all { sys::sync_fs(fd) } else { sys::sync_file(fd, data_only) };
-                Done::Synced { seq, result }
-            }),
-        }
-    }
-
-    /// A failed barrier is final: the pages may be gone, so this copy cannot be trusted.
-    pub fn local_synced(&mut self, seq: u64, result: Result<(), Errno>) {
-        if let Err(errno) = result
-            && errno.0 != libc::EINVAL
-        {
-            self.report_fault(errno);
-        }
-        if let Some(barrier) = self.leader.barriers.get_mut(&seq) {
-            barrier.local = true;
-            barrier.error = result.err();
-            self.settle_barrier(seq);
-        }
-    }
-
-    fn settle_barrier(&mut self, seq: u64) {
-        let done = self
-            .leader
-            .barriers
-            .get(&seq)
-            .is_some_and(|barrier| barrier.applied && barrier.remote && barrier.local);
-        if done && let Some(barrier) = self.leader.barriers.remove(&seq) {
-            self.answer(barrier.slot, barrier.error, &barrier.payload, barrier.since);
-        }
     }
 
     // ---- loss of the peer ------------------------------------------------------------------
@@ -773,14 +731,7 @@ impl Engine {
             }
             self.complete(flight);
         }
-        let waiting: Vec<u64> = self.leader.barriers.keys().copied().collect();
-        for seq in waiting {
-            if let Some(barrier) = self.leader.barriers.get_mut(&seq) {
-                barrier.remote = true;
-                self.settle_barrier(seq);
-            }
-        }
-        self.leader.early.clear();
+        self.settle_without_peer();
     }
 
     /// Sends again what the peer has not applied: its engine lived on, so did its numbers.
@@ -809,8 +760,8 @@ impl Engine {
         }
         let slots: Vec<Slot> =
             self.leader.order.iter_mut().filter_map(|flight| flight.slot.take()).collect();
-        let barriers: Vec<Slot> =
-            self.leader.barriers.values_mut().filter_map(|barrier| barrier.slot.take()).collect();
+        let barriers = self.leader.barriers.waiting.values_mut();
+        let barriers: Vec<Slot> = barriers.filter_map(|barrier| barrier.slot.take()).collect();
         for slot in slots.into_iter().chain(barriers) {
             self.fail(Some(slot), Errno::IO);
         }
@@ -818,7 +769,7 @@ impl Engine {
 
     pub fn held_count(&self) -> u64 {
         let leader = &self.leader;
-        (leader.held.len() + leader.order.len() + leader.barriers.len()) as u64
+        (leader.held.len() + leader.order.len() + leader.barriers.waiting.len()) as u64
     }
 
     // ---- carrying out and answering ----------------------------------------------------------
@@ -993,9 +944,4 @@ fn named(op: &Op) -> Vec<ObjId> {
         Op::Link { obj, parent, .. } => vec![*obj, *parent],
         other => subject(other).into_iter().collect(),
     }
-}
-
-/// Level `disk` makes plain operations durable on the peer only; a barrier means both.
-fn draft_syncs_here(op: &Op, level: Level) -> bool {
-    level != Level::Disk || matches!(op, Op::Write { .. })
 }

@@ -5,6 +5,7 @@
 //! Its parts: `leader` (order, send, acknowledge), `follower` (receive, apply), `session`
 //! (handshake, checkpoints), `reintegrate` (return), `roles` (commands), `store` (memory).
 mod answers;
+pub mod barrier;
 mod control;
 mod follower;
 mod identity;

@@ -1,33 +1,71 @@
 //! The one place where the data loop waits: an io_uring, or poll(2) where there is none.
+//!
+//! Most of what a strict write costs is not work but waking: each of its four hops finds a thread
+//! asleep on a CPU that went idle, which costs tens of microseconds on many machines. So before it
+//! sleeps the loop looks again for a moment, as long as that was worth it lately, and gives the CPU
+//! to whoever else wants it in between. An idle engine sleeps at once.
 use crate::capture::ring::{Ring, Wake};
 use std::os::fd::RawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-pub enum Reactor {
+/// Longest time of looking before a sleep: a round trip between two machines of one room.
+const LOOK: Duration = Duration::from_micros(100);
+/// What a run of good luck is worth, in waits without luck.
+const CREDIT_MAX: u32 = 16;
+
+enum Source {
     Ring(Box<Ring>),
     Poll { watched: Vec<(RawFd, u32)> },
 }
 
+pub struct Reactor {
+    source: Source,
+    looking: Looking,
+}
+
+/// Whether to look again before sleeping.
+struct Looking {
+    credit: u32,
+    /// Not where there is one CPU: what is waited for could not run meanwhile.
+    allowed: bool,
+}
+
+impl Looking {
+    /// Something came after `waited`.
+    fn learn(&mut self, waited: Duration) {
+        self.credit = match waited <= LOOK {
+            true => (self.credit + 2).min(CREDIT_MAX),
+            false => self.credit.saturating_sub(1),
+        };
+    }
+
+    fn is_worth_it(&self) -> bool {
+        self.allowed && self.credit > 0
+    }
+}
+
 impl Reactor {
     pub fn new() -> Reactor {
-        match Ring::new() {
-            Ok(ring) => Reactor::Ring(Box::new(ring)),
-            Err(_) => Reactor::Poll { watched: Vec::new() },
-        }
+        let source = match Ring::new() {
+            Ok(ring) => Source::Ring(Box::new(ring)),
+            Err(_) => Source::Poll { watched: Vec::new() },
+        };
+        let allowed = std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1);
+        Reactor { source, looking: Looking { credit: 0, allowed } }
     }
 
     pub fn ring(&mut self) -> Option<&mut Ring> {
-        match self {
-            Reactor::Ring(ring) => Some(ring),
-            Reactor::Poll { .. } => None,
+        match &mut self.source {
+            Source::Ring(ring) => Some(ring),
+            Source::Poll { .. } => None,
         }
     }
 
     /// Wakes with `number` when the descriptor is readable. Numbers are the caller's.
     pub fn watch(&mut self, fd: RawFd, number: u32) -> std::io::Result<()> {
-        match self {
-            Reactor::Ring(ring) => ring.watch(fd, number),
-            Reactor::Poll { watched } => {
+        match &mut self.source {
+            Source::Ring(ring) => ring.watch(fd, number),
+            Source::Poll { watched } => {
                 watched.push((fd, number));
                 Ok(())
             }
@@ -35,20 +73,49 @@ impl Reactor {
     }
 
     pub fn unwatch(&mut self, number: u32) -> std::io::Result<()> {
-        match self {
-            Reactor::Ring(ring) => ring.unwatch(number),
-            Reactor::Poll { watched } => {
+        match &mut self.source {
+            Source::Ring(ring) => ring.unwatch(number),
+            Source::Poll { watched } => {
                 watched.retain(|(_, n)| *n != number);
                 Ok(())
             }
         }
     }
 
-    /// Waits at most `limit`; with `None` until something happens.
-    pub fn wait(&mut self, limit: Option<Duration>, wakes: &mut Vec<Wake>) -> std::io::Result<()> {
-        match self {
-            Reactor::Ring(ring) => ring.wait(limit, wakes),
-            Reactor::Poll { watched } => poll(watched, limit, wakes),
+    /// Waits at most `limit`.
+    pub fn wait(&mut self, limit: Duration, wakes: &mut Vec<Wake>) -> std::io::Result<()> {
+        let began = Instant::now();
+        if self.looking.is_worth_it() {
+            let until = began + LOOK.min(limit);
+            loop {
+                self.look(wakes)?;
+                let now = Instant::now();
+                if !wakes.is_empty() {
+                    self.looking.learn(now - began);
+                    return Ok(());
+                }
+                if now >= until {
+                    break;
+                }
+                std::thread::yield_now();
+            }
+        }
+        let rest = limit.saturating_sub(began.elapsed());
+        match &mut self.source {
+            Source::Ring(ring) => ring.wait(Some(rest), wakes)?,
+            Source::Poll { watched } => poll(watched, Some(rest), wakes)?,
+        }
+        if !wakes.is_empty() {
+            self.looking.learn(began.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Takes what is there.
+    fn look(&mut self, wakes: &mut Vec<Wake>) -> std::io::Result<()> {
+        match &mut self.source {
+            Source::Ring(ring) => ring.look(wakes),
+            Source::Poll { watched } => poll(watched, Some(Duration::ZERO), wakes),
         }
     }
 }
@@ -84,4 +151,27 @@ fn poll(
     let ready = list.iter().zip(watched).filter(|(entry, _)| entry.revents != 0);
     wakes.extend(ready.map(|(_, (_, number))| Wake::Readable(*number)));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looking_pays_for_itself_or_ends() {
+        let mut looking = Looking { credit: 0, allowed: true };
+        assert!(!looking.is_worth_it());
+        looking.learn(LOOK / 2);
+        assert!(looking.is_worth_it());
+        looking.learn(LOOK * 2);
+        looking.learn(LOOK * 2);
+        assert!(!looking.is_worth_it());
+        for _ in 0..1000 {
+            looking.learn(LOOK / 2);
+        }
+        for _ in 0..CREDIT_MAX {
+            looking.learn(LOOK * 2);
+        }
+        assert!(!looking.is_worth_it());
+    }
 }

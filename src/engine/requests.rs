@@ -1,7 +1,7 @@
 //! A request of the kernel becomes an intent: something to look up, or an operation to order.
 use crate::capture::abi::{Call, Caller, ROOT_NODE, SetAttrCall, Time, WRITE_KILL_SUIDGID};
 use crate::disk::Errno;
-use crate::wire::{Access, FALLOCATE_KILL_SUIDGID, ObjId, Op, SetAttr, Times};
+use crate::wire::{Access, Durability, FALLOCATE_KILL_SUIDGID, ObjId, Op, SetAttr, Times};
 use bytes::Bytes;
 
 /// Where a request came from and how to answer it.
@@ -31,8 +31,10 @@ pub enum Want {
 pub struct Draft {
     pub op: Op,
     pub want: Want,
-    /// `O_SYNC`, `O_DSYNC`: on both disks before it returns.
-    pub durable: bool,
+    /// Barriers, `O_SYNC`, `O_DSYNC`: on both disks before it returns.
+    pub durable: Durability,
+    /// The calling thread, as [`Caller::thread`].
+    pub thread: u32,
 }
 
 #[derive(Debug)]
@@ -119,12 +121,22 @@ pub fn intent(capture: u32, caller: &Caller, call: Call<'_>) -> Intent {
         Call::Write { offset, data, open_flags, write_flags } => {
             let kill_suidgid = write_flags & WRITE_KILL_SUIDGID != 0;
             let op = Op::Write { obj, offset, data: bytes(data), kill_suidgid };
-            let durable = open_flags & (libc::O_SYNC | libc::O_DSYNC) as u32 != 0;
+            // O_SYNC includes the bit of O_DSYNC.
+            let durable = match open_flags as i32 & libc::O_SYNC {
+                0 => Durability::Cached,
+                libc::O_SYNC => Durability::Full,
+                _ => Durability::Data,
+            };
             let want = Want::Written(data.len() as u32);
-            Intent::Mutate(Box::new(Draft { op, want, durable }))
+            Intent::Mutate(Box::new(Draft { op, want, durable, thread: caller.thread }))
         }
         Call::StatFs => Intent::StatFs { obj },
-        Call::Fsync { data_only } => mutate(Op::Fsync { obj, data_only }, Want::Nothing),
+        Call::Fsync { data_only } => {
+            let durable = if data_only { Durability::Data } else { Durability::Full };
+            let op = Op::Fsync { obj, data_only };
+            let want = Want::Nothing;
+            Intent::Mutate(Box::new(Draft { op, want, durable, thread: caller.thread }))
+        }
         Call::SyncFs => mutate(Op::SyncAll, Want::Nothing),
         Call::SetXattr { name, value, flags, kill_sgid } => {
             let (name, value) = (bytes(name), bytes(value));
@@ -159,8 +171,8 @@ pub fn intent(capture: u32, caller: &Caller, call: Call<'_>) -> Intent {
 }
 
 fn mutate(op: Op, want: Want) -> Intent {
-    let durable = op.is_barrier();
-    Intent::Mutate(Box::new(Draft { op, want, durable }))
+    let durable = if op.is_barrier() { Durability::Full } else { Durability::Cached };
+    Intent::Mutate(Box::new(Draft { op, want, durable, thread: 0 }))
 }
 
 fn set_attr(obj: ObjId, call: &SetAttrCall) -> Intent {

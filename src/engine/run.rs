@@ -147,7 +147,7 @@ impl Engine {
         while !self.exit {
             let limit = self.limit();
             let mut wakes = std::mem::take(&mut self.wakes);
-            self.reactor.wait(Some(limit), &mut wakes)?;
+            self.reactor.wait(limit, &mut wakes)?;
             self.now = Instant::now();
             for wake in wakes.drain(..) {
                 self.take(wake);

@@ -1,6 +1,6 @@
 //! Frames of the data link: handshake, operations, acknowledgements, questions of a return.
 use super::codec::{DecodeError, Reader, WIRE_VERSION, Writer};
-use super::op::{Access, ObjId, Op, OpRecord, SetAttr, Times};
+use super::op::{Access, Durability, ObjId, Op, OpRecord, SetAttr, Times};
 use crate::model::{Side, Verdict};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -261,7 +261,7 @@ fn take_time(r: &mut Reader) -> Result<Option<(i64, u32)>, DecodeError> {
 fn put_op(w: &mut Writer, record: &OpRecord) -> Bytes {
     w.u64(record.seq);
     w.u64(record.generation);
-    w.bool(record.durable);
+    w.u8(record.durable as u8);
     match &record.op {
         Op::Nop => w.u8(0),
         Op::Write { obj, offset, data, kill_suidgid } => {
@@ -359,7 +359,14 @@ fn obj(r: &mut Reader) -> Result<ObjId, DecodeError> {
 
 fn take_op(r: &mut Reader) -> Result<OpRecord, DecodeError> {
     let (seq, generation) = (r.u64("seq")?, r.u64("generation")?);
-    let durable = r.bool("durable")?;
+    let durable = match r.u8("durability")? {
+        0 => Durability::Cached,
+        1 => Durability::Data,
+        2 => Durability::Full,
+        value => {
+            return Err(DecodeError::Unknown { what: "durability", value: u64::from(value) });
+        }
+    };
     let op = take_op_body(r)?;
     Ok(OpRecord { seq, generation, durable, op })
 }

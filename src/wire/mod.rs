@@ -10,4 +10,4 @@ mod tests;
 
 pub use codec::{DecodeError, FRAME_BYTES_MAX, FrameReader, WIRE_VERSION};
 pub use message::{Answer, AnswerBody, Entry, Frame, Hello, HelloReply, Question, QuestionBody};
-pub use op::{Access, FALLOCATE_KILL_SUIDGID, ObjId, Op, OpRecord, SetAttr, Times};
+pub use op::{Access, Durability, FALLOCATE_KILL_SUIDGID, ObjId, Op, OpRecord, SetAttr, Times};

@@ -193,13 +193,25 @@ impl Op {
     }
 }
 
+/// What must be true of the disks before an operation is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// Nothing: the page caches have it.
+    #[default]
+    Cached,
+    /// They have the content, as after `fdatasync(2)`.
+    Data,
+    /// They have content and attributes, as after `fsync(2)`.
+    Full,
+}
+
 /// An operation with its number, as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpRecord {
     pub seq: u64,
     /// Fencing number: the generation of the lineage under which it was ordered.
     pub generation: u64,
-    /// Acknowledge only when on disk (`O_SYNC` writes, level `disk`), beside the barriers.
-    pub durable: bool,
+    /// Acknowledged once more when it is on disk (barriers, `O_SYNC` writes, level `disk`).
+    pub durable: Durability,
     pub op: Op,
 }

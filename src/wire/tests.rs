@@ -49,7 +49,7 @@ fn samples() -> Vec<Frame> {
     ];
     let mut frames: Vec<Frame> = ops
         .into_iter()
-        .map(|op| Frame::Op(OpRecord { seq: 7, generation: 3, durable: true, op }))
+        .map(|op| Frame::Op(OpRecord { seq: 7, generation: 3, durable: Durability::Data, op }))
         .collect();
     let entry = Entry {
         name: name(),

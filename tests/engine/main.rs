@@ -1,6 +1,7 @@
 //! Goal: the promises of the data path on real mounts, with two real engines, one module, no
 //! daemon. Each test says which promise.
 #![allow(clippy::unwrap_used)]
+mod barriers;
 mod kills;
 #[path = "../support/pair.rs"]
 mod pair;
