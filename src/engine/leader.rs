@@ -11,6 +11,7 @@
 //! operation needs a lock of ours, because the kernel holds the inode and directory locks of
 //! conflicting requests until we answer.
 use super::barrier::{Barrier, Barriers, Echo, syncs_here};
+use super::pieces::Pieces;
 use super::reintegrate::Return;
 use super::requests::{Draft, Slot, Want};
 use super::run::{Done, Engine};
@@ -55,6 +56,8 @@ pub struct InFlight {
     tail: Bytes,
     since: Instant,
     echo: Option<Echo>,
+    /// The write of which this is a piece; the last one has the slot.
+    pub pieces: Option<Pieces>,
 }
 
 impl InFlight {
@@ -401,9 +404,11 @@ impl Engine {
             _ => draft.durable,
         };
         let is_fsync = draft.op.is_barrier();
-        let seq = self.push(draft.op, draft.want, slot, durable, Some(since));
+        let mut op = draft.op;
+        let pieces = self.send_first_pieces(&mut op, since);
+        let seq = self.push(op, draft.want, slot, durable, Some(since));
         if let Some(flight) = self.leader.order.back_mut() {
-            flight.echo = echo;
+            (flight.echo, flight.pieces) = (echo, pieces);
         }
         if is_fsync {
             // The own disk works while the request travels: all it covers is applied here.
@@ -433,7 +438,7 @@ impl Engine {
 
     /// Numbers, encodes, queues. `asked`: when the kernel asked for it; `None`: it is done here
     /// already.
-    fn push(
+    pub fn push(
         &mut self,
         op: Op,
         want: Want,
@@ -451,8 +456,19 @@ impl Engine {
         self.leader.sent = seq;
         if let Frame::Op(OpRecord { op, .. }) = frame {
             let (local, since) = (asked.is_some(), asked.unwrap_or(self.now));
-            let echo = None;
-            let flight = InFlight { seq, op, want, slot, durable, local, head, tail, since, echo };
+            let flight = InFlight {
+                seq,
+                op,
+                want,
+                slot,
+                durable,
+                local,
+                head,
+                tail,
+                since,
+                echo: None,
+                pieces: None,
+            };
             self.leader.order.push_back(flight);
         }
         seq
@@ -546,7 +562,7 @@ impl Engine {
 
     /// Applies here what the peer has, and answers.
     fn complete(&mut self, flight: InFlight) {
-        let InFlight { seq, op, want, slot, durable, local, since, echo, .. } = flight;
+        let InFlight { seq, op, want, slot, durable, local, since, echo, pieces, .. } = flight;
         if !local {
             self.return_applied(seq);
             return;
@@ -562,7 +578,15 @@ impl Engine {
             self.mark_recent(std::slice::from_ref(&touch));
         }
         match result {
-            Err(errno) => self.diverged(&op, slot, errno),
+            Err(errno) => {
+                if let Some(pieces) = pieces {
+                    pieces.fail(errno);
+                }
+                self.diverged(&op, slot, errno);
+            }
+            Ok(_) if let Some(errno) = pieces.and_then(|pieces| pieces.error()) => {
+                self.fail(slot, errno);
+            }
             Ok(payload) if durable != Durability::Cached => {
                 let needs_local = syncs_here(&op, self.config.level);
                 let remote = self.leader.barriers.early.remove(&seq)
@@ -619,7 +643,10 @@ impl Engine {
             return self.break_session("the peer answered for an operation that was not sent");
         }
         self.leader.acked = seq;
-        let InFlight { op, want, slot, local, since, .. } = flight;
+        let InFlight { op, want, slot, local, since, pieces, .. } = flight;
+        if let Some(pieces) = pieces {
+            pieces.fail(errno);
+        }
         self.leader.barriers.waiting.remove(&seq);
         if !local {
             return self.break_session(&format!("a part of the return failed there: {errno}"));

@@ -12,6 +12,7 @@ mod identity;
 mod leader;
 pub mod locate;
 mod look;
+pub mod pieces;
 pub mod pool;
 mod reactor;
 mod reintegrate;

@@ -95,6 +95,8 @@ pub struct Engine {
     pub next_status: Option<Instant>,
     jobs: Vec<Box<dyn FnOnce() -> Done + Send>>,
     wakes: Vec<Wake>,
+    /// More may wait in the socket.
+    link_waits: bool,
 }
 
 /// The parts an engine is made of, opened by [`super::main`].
@@ -139,6 +141,7 @@ impl Engine {
             next_status: None,
             jobs: Vec::new(),
             wakes: Vec::new(),
+            link_waits: false,
         })
     }
 
@@ -149,6 +152,9 @@ impl Engine {
             let mut wakes = std::mem::take(&mut self.wakes);
             self.reactor.wait(limit, &mut wakes)?;
             self.now = Instant::now();
+            if self.link_waits {
+                self.take(Wake::Readable(WATCH_LINK));
+            }
             for wake in wakes.drain(..) {
                 self.take(wake);
             }
@@ -160,7 +166,7 @@ impl Engine {
     }
 
     fn limit(&mut self) -> Duration {
-        if self.link.is_blocked() || self.return_is_eager() {
+        if self.link_waits || self.link.is_blocked() || self.return_is_eager() {
             return Duration::ZERO;
         }
         let mut next = self.next_tick;
@@ -172,7 +178,7 @@ impl Engine {
 
     fn take(&mut self, wake: Wake) {
         match wake {
-            Wake::Readable(WATCH_LINK) => while self.link.receive(self.now) {},
+            Wake::Readable(WATCH_LINK) => self.link_waits = self.link.receive(self.now),
             Wake::Readable(WATCH_POOL) => {
                 for done in self.pool.results() {
                     self.finish(done);

@@ -191,10 +191,11 @@ impl Link {
         self.session.as_ref().map_or(0, |session| session.lanes[lane as usize].outgoing_bytes)
     }
 
-    /// Takes what arrived. Call when the socket is readable; `true`: call again soon.
+    /// Takes some of what arrived. Call when the socket is readable; `true`: more may wait, which
+    /// nothing else will tell.
     pub fn receive(&mut self, now: Instant) -> bool {
         let mut datagrams = Vec::new();
-        let more = self.socket.receive(512, &mut datagrams);
+        let more = self.socket.receive(&mut datagrams);
         for datagram in datagrams {
             self.received_bytes += datagram.bytes.len() as u64;
             self.take_datagram(now, datagram);

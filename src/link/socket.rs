@@ -7,7 +7,10 @@ use std::os::fd::{AsRawFd, RawFd};
 
 /// Kernel buffers, bytes: an order of magnitude above the default, or bursts are dropped.
 const BUFFER_BYTES: usize = 8 << 20;
-const BATCH: usize = 8;
+/// Buffers of one receive call, each of up to 64 KiB.
+const BATCH: usize = 4;
+/// Datagrams of one round: a long write's first piece.
+const ENOUGH: usize = 96;
 
 pub(super) struct Socket {
     socket: UdpSocket,
@@ -61,9 +64,10 @@ impl Socket {
         self.state.max_gso_segments().min(SEGMENTS_MAX)
     }
 
-    /// Receives until nothing is left or `limit` datagrams were taken; `true`: more may wait.
-    pub(super) fn receive(&mut self, limit: usize, out: &mut Vec<Datagram>) -> bool {
-        while out.len() < limit {
+    /// Receives some of what is there: it should be acted upon before the next is decrypted.
+    /// `true`: more may wait.
+    pub(super) fn receive(&mut self, out: &mut Vec<Datagram>) -> bool {
+        while out.len() < ENOUGH {
             let mut metas = [RecvMeta::default(); BATCH];
             let mut slices: Vec<IoSliceMut<'_>> =
                 self.buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
@@ -72,7 +76,6 @@ impl Socket {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 // Would block, or an ICMP error of an earlier send: QUIC notices losses itself.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(_) => return false,
             };
             for (meta, buffer) in metas.iter().zip(&self.buffers).take(count) {
@@ -84,6 +87,9 @@ impl Socket {
                         bytes: BytesMut::from(piece),
                     });
                 }
+            }
+            if count < BATCH {
+                return false;
             }
         }
         true

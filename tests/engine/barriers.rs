@@ -1,6 +1,7 @@
 //! What is on both disks when an application's call returns.
 use crate::pair::Pair;
 use lockstep::model::Level;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 const ROUNDS: u64 = 200;
@@ -45,4 +46,33 @@ fn a_barrier_behind_another_change_is_a_barrier() {
     );
     let sent = operations_of(&pair, &write, 4 * ROUNDS);
     assert!((3 * ROUNDS..3 * ROUNDS + ROUNDS / 2).contains(&sent), "{sent} operations");
+}
+
+/// Writes longer than a piece, of odd lengths and at odd places, plain and synchronous; one goes
+/// over the largest size of a file and fails as a whole, on both copies alike.
+#[test]
+fn a_long_write_is_one_write() {
+    let mut pair = Pair::mirrored(Level::Mirror);
+    let script = "import errno, os, random, sys\n\
+         data = random.Random(7).randbytes(3 << 20)\n\
+         for flags in (0, os.O_SYNC):\n\
+        \x20 name = sys.argv[1] + str(flags)\n\
+        \x20 f = os.open(name, os.O_RDWR | os.O_CREAT | flags)\n\
+        \x20 for at, length in ((0, 3 << 20), (4097, 131073), (777, 1 << 20), (1 << 20, 262144)):\n\
+        \x20   assert os.pwrite(f, data[at:at + length], at) == length\n\
+        \x20 assert os.pread(f, 3 << 20, 0) == data\n\
+         f = os.open(sys.argv[1] + \"long\", os.O_RDWR | os.O_CREAT)\n\
+         try: os.pwrite(f, data[:1 << 20], (16 << 40) - (300 << 10)); sys.exit(\"no error\")\n\
+         except OSError as error: assert error.errno == errno.EFBIG, error";
+    let file = pair.dir.join("file").display().to_string();
+    pair.n1.run(&format!("/usr/bin/python3 -c '{script}' {file}"));
+    // Much too long to be compared byte by byte.
+    let long = |node: &crate::pair::Node| std::fs::metadata(node.backing.join("filelong")).unwrap();
+    let (here, there) = (long(&pair.n1), long(&pair.n2));
+    assert_eq!((here.len(), here.blocks()), (there.len(), there.blocks()));
+    pair.n1.run(&format!("rm {file}long"));
+    pair.assert_equal();
+    pair.lose_n2();
+    pair.return_n2();
+    pair.assert_equal();
 }
