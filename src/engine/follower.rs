@@ -4,14 +4,19 @@
 //! not applied, or applied out of order, or under an older right to write. Each of these is
 //! refused before anything is touched; an error of the own disk ends the part instead of being
 //! skipped.
+use super::locate::{self, Found};
 use super::run::{Done, Engine, SyncTag};
 use super::touch::{made, touches};
 use crate::disk::{Errno, perform, sys};
-use crate::history::Recent;
-use crate::model::{CopyState, EngineEvent, EngineMode, NodeName, Plan, Side};
+use crate::history::{ObjectKey, Recent};
+use crate::model::{CopyState, EngineEvent, EngineMode, NodeName, Plan, Side, Verdict};
 use crate::wire::{Durability, Frame, Hello, HelloReply, Op, OpRecord, WIRE_VERSION};
 use std::collections::{BTreeSet, VecDeque};
-use std::os::fd::AsRawFd;
+use std::ffi::OsStr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
 
 #[derive(Default)]
 pub struct Follower {
@@ -19,6 +24,8 @@ pub struct Follower {
     /// Whom the daemon wants to follow may discard what only this node has.
     pub discard: bool,
     pub full: bool,
+    /// A decision is being put into words; any command of the daemon overtakes it.
+    pub asks: bool,
     leader_side: Option<Box<Side>>,
     /// Operations may come.
     pub open: bool,
@@ -38,6 +45,11 @@ pub struct Follower {
     /// Questions of a return that came before the operations they follow.
     pub questions: VecDeque<crate::wire::Question>,
 }
+
+/// Longest time to look for the names of what a decision is about.
+const NAMING: Duration = Duration::from_secs(2);
+/// Names that a person is told.
+const NAMES_TOLD: usize = 20;
 
 /// Answers kept for a link that broke: more barriers than can be in flight.
 const DURABLE_KEPT: usize = 4096;
@@ -136,7 +148,7 @@ impl Engine {
         }
     }
 
-    fn needs_decision(&mut self, verdict: crate::model::Verdict, leader: &Side) {
+    fn needs_decision(&mut self, verdict: Verdict, leader: &Side) {
         let own = self.side();
         let module = &self.config.module;
         let text = format!(
@@ -156,7 +168,26 @@ impl Engine {
         );
         self.link.close(self.now, "a person has to decide");
         self.mode = EngineMode::FollowingDetached;
-        self.tell(EngineEvent::NeedsDecision { verdict, text });
+        self.follower.asks = true;
+        let wanted: Vec<ObjectKey> = match &self.store.loaded {
+            Some(kept) => kept.keys().collect(),
+            None => self.leader.dirty.keys().collect(),
+        };
+        let roots = self.objects.roots().iter().filter_map(|root| root.fd.try_clone().ok());
+        let roots: Vec<OwnedFd> = roots.collect();
+        let dirs: Vec<PathBuf> = self.config.dirs.iter().map(|dir| dir.path.clone()).collect();
+        let until = self.now + NAMING;
+        self.pool.run(move || {
+            let found = locate::walk(roots, &wanted, Some(until));
+            let text = text + &named_for_people(&dirs, &found, wanted.len());
+            Done::Forked { verdict: Box::new(verdict), text }
+        });
+    }
+
+    pub fn tell_decision(&mut self, verdict: Verdict, text: String) {
+        if std::mem::take(&mut self.follower.asks) {
+            self.tell(EngineEvent::NeedsDecision { verdict, text });
+        }
     }
 
     /// Numbers and objects of before the interruption are still good.
@@ -394,4 +425,24 @@ impl Engine {
 fn is_own_failure(errno: Errno) -> bool {
     let own = [libc::ENOSPC, libc::EDQUOT, libc::ENOMEM, libc::EMFILE, libc::ENFILE];
     errno.is_fault() || own.contains(&errno.0)
+}
+
+/// Names of changed objects for a person, in the order of the alphabet; what was removed shows as
+/// the directory that it was removed from.
+fn named_for_people(dirs: &[PathBuf], found: &[Found], all: usize) -> String {
+    let name = |found: &Found| {
+        let dir = dirs.get(usize::from(found.key.dir)).cloned().unwrap_or_default();
+        let parts = found.path.iter().map(|part| OsStr::from_bytes(part));
+        parts.fold(dir, |path, part| path.join(part)).display().to_string()
+    };
+    let names: BTreeSet<String> = found.iter().map(name).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    let told: Vec<&str> = names.iter().map(String::as_str).take(NAMES_TOLD).collect();
+    let more = match all.saturating_sub(told.len()) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(": {}{more}", told.join(", "))
 }

@@ -194,7 +194,7 @@ impl Engine {
         let roots: Vec<OwnedFd> =
             self.objects.roots().iter().filter_map(|root| root.fd.try_clone().ok()).collect();
         self.pool.run(move || {
-            let found = locate::walk(roots, &wanted);
+            let found = locate::walk(roots, &wanted, None);
             Done::Located { session, wanted, found }
         });
     }

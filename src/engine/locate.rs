@@ -7,6 +7,7 @@ use crate::wire::ObjId;
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Instant;
 
 /// An inode and the names that lead to it from the root of its directory.
 #[derive(Clone, Debug)]
@@ -15,8 +16,9 @@ pub struct Found {
     pub path: Vec<Vec<u8>>,
 }
 
-/// Walks the directories below `roots` and finds the wanted inodes. Runs on the pool.
-pub fn walk(roots: Vec<OwnedFd>, wanted: &[ObjectKey]) -> Vec<Found> {
+/// Walks the directories below `roots` and finds the wanted inodes, until it is over or `until` has
+/// passed. Runs on the pool.
+pub fn walk(roots: Vec<OwnedFd>, wanted: &[ObjectKey], until: Option<Instant>) -> Vec<Found> {
     let mut found = Vec::new();
     for (dir, root) in roots.iter().enumerate() {
         let dir = dir as u16;
@@ -27,6 +29,9 @@ pub fn walk(roots: Vec<OwnedFd>, wanted: &[ObjectKey]) -> Vec<Found> {
         }
         let mut stack = vec![(root.try_clone().ok(), Vec::<Vec<u8>>::new())];
         while let Some((fd, path)) = stack.pop() {
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return found;
+            }
             // Removed meanwhile: what was in it is found elsewhere or gone.
             let Some(fd) = fd else { continue };
             let Ok(entries) = sys::list_dir(fd.as_raw_fd()) else { continue };
@@ -70,7 +75,7 @@ pub fn find_name(objects: &mut Objects, id: ObjId) -> Option<(ObjId, Bytes)> {
         roots.push(other.fd.try_clone().ok()?);
     }
     drop(root);
-    let found = walk(roots, &[key]).into_iter().next()?;
+    let found = walk(roots, &[key], None).into_iter().next()?;
     let mut parent = ObjId::root(usize::from(key.dir));
     let (name, dirs) = found.path.split_last()?;
     for dir in dirs {

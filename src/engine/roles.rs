@@ -31,6 +31,7 @@ impl Engine {
 
     pub fn command(&mut self, command: EngineCommand) {
         let name = command.name();
+        self.follower.asks = false;
         let result = match command {
             EngineCommand::Lead { reason, forced } => self.lead(&reason, forced),
             EngineCommand::Follow { discard, full } => self.follow(discard, full),

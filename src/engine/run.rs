@@ -45,6 +45,8 @@ pub enum Done {
         wanted: Vec<crate::history::ObjectKey>,
         found: Vec<super::locate::Found>,
     },
+    /// What only this copy has, for the person who decides.
+    Forked { verdict: Box<crate::model::Verdict>, text: String },
 }
 
 /// Why everything was synced.
@@ -434,6 +436,7 @@ impl Engine {
             Done::Read { slot, result: Ok(bytes) } => self.reply(slot, None, &bytes),
             Done::Read { slot, result: Err(errno) } => self.reply(slot, Some(errno), &[]),
             Done::Answered { id, bodies } => self.tell_answers(id, bodies),
+            Done::Forked { verdict, text } => self.tell_decision(*verdict, text),
             Done::Located { session, wanted, found } => self.located(session, &wanted, &found),
         }
     }

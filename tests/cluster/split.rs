@@ -27,6 +27,9 @@ fn both_wrote_and_a_person_decides() {
     assert_eq!(cluster.state("n1"), "ALONE Ready");
     let reason = cluster.view("n2")["reason"].to_string();
     assert!(reason.contains("second") && reason.contains("--discard"), "{reason}");
+    for lost in ["written", "only-n2"] {
+        assert!(reason.contains(&format!("{DATA}/{lost}")), "what would be lost: {reason}");
+    }
     assert!(cluster.calls().iter().any(|c| c.node == "n2" && c.script == "stop_prim"));
     // Nothing is overwritten, neither by waiting nor by starting again nor by a plain `second`.
     cluster.ok("n2", &["stop", "-m", MODULE, "--wait"]);
