@@ -161,14 +161,12 @@ fn replication_text(text: &mut String, replication: &ReplicationView) {
     let (applied, acknowledged, durable) = (status.applied, status.acknowledged, status.durable);
     let positions = format!("applied {applied}, acknowledged {acknowledged}, durable {durable}");
     line(text, "positions", &positions);
-    let operations = format!(
-        "{} ({}), p50 {} us, p99 {} us, {} held",
-        status.operations,
-        bytes(status.bytes),
-        status.latency_p50_us,
-        status.latency_p99_us,
-        status.held
-    );
+    let latency = match status.latency_p99_us {
+        0 => "idle".to_owned(),
+        p99 => format!("p50 {} us, p99 {p99} us", status.latency_p50_us),
+    };
+    let (count, size, held) = (status.operations, bytes(status.bytes), status.held);
+    let operations = format!("{count} ({size}), {latency}, {held} held");
     line(text, "operations", &operations);
     if status.side.dirty_objects > 0 {
         let (objects, size) = (status.side.dirty_objects, bytes(status.side.dirty_bytes));
