@@ -2,7 +2,7 @@
 //! operations that the question follows; on the pool, because a cold disk must not hold up
 //! acknowledgements. What is asked about does not change meanwhile: the primary sends no operation
 //! for what it knows to differ.
-use super::reintegrate::{digest, entry_of, entry_of_fd};
+use super::compare_files::{digest, entry_of, entry_of_fd};
 use super::run::{Done, Engine};
 use crate::disk::{Errno, sys};
 use crate::link::Lane;

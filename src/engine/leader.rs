@@ -14,16 +14,15 @@ use super::barrier::{Barrier, Barriers, Echo, syncs_here};
 use super::pieces::Pieces;
 use super::reintegrate::Return;
 use super::requests::{Draft, Slot, Want};
-use super::run::{Done, Engine};
+use super::run::Engine;
 use super::touch::{Touch, made, touches};
 use crate::capture::abi::{FOR_EVER, Out};
 use crate::disk::{Errno, Performed, perform, sys};
 use crate::history::{DirtyRecord, DirtySet, Recent};
-use crate::model::{EngineEvent, EngineMode, EpochKind, Level, NodeName};
-use crate::wire::{Durability, Frame, ObjId, Op, OpRecord, SetAttr, Times};
+use crate::model::{EngineEvent, EngineMode, Level, NodeName};
+use crate::wire::{Durability, Frame, ObjId, Op, OpRecord};
 use bytes::Bytes;
 use std::collections::{HashSet, VecDeque};
-use std::os::fd::AsRawFd;
 use std::time::Instant;
 
 /// How far the peer's session is.
@@ -45,17 +44,17 @@ pub enum Session {
 /// An operation that was sent and not yet acknowledged.
 pub struct InFlight {
     pub seq: u64,
-    op: Op,
-    want: Want,
-    slot: Option<Slot>,
+    pub op: Op,
+    pub want: Want,
+    pub slot: Option<Slot>,
     /// Answer only when it is on both disks.
-    durable: Durability,
+    pub durable: Durability,
     /// Apply here once the peer has it; a part of a return is here already.
     pub local: bool,
-    head: Bytes,
-    tail: Bytes,
-    since: Instant,
-    echo: Option<Echo>,
+    pub head: Bytes,
+    pub tail: Bytes,
+    pub since: Instant,
+    pub echo: Option<Echo>,
     /// The write of which this is a piece; the last one has the slot.
     pub pieces: Option<Pieces>,
 }
@@ -85,11 +84,11 @@ impl InFlight {
 }
 
 /// Waits until what it touches is durably marked.
-struct Deferred {
-    draft: Draft,
-    slot: Option<Slot>,
-    since: Instant,
-    echo: Option<Echo>,
+pub struct Deferred {
+    pub draft: Draft,
+    pub slot: Option<Slot>,
+    pub since: Instant,
+    pub echo: Option<Echo>,
 }
 
 #[derive(Default)]
@@ -104,10 +103,10 @@ pub struct Leader {
     pub member: bool,
     pub order: VecDeque<InFlight>,
     pub barriers: Barriers,
-    held: VecDeque<Deferred>,
-    deferred: Vec<Deferred>,
-    saving: Option<Vec<Deferred>>,
-    unsaved: Vec<DirtyRecord>,
+    pub held: VecDeque<Deferred>,
+    pub deferred: Vec<Deferred>,
+    pub saving: Option<Vec<Deferred>>,
+    pub unsaved: Vec<DirtyRecord>,
     pub dirty: DirtySet,
     pub recent: Option<Recent>,
     pub ret: Option<Return>,
@@ -148,7 +147,7 @@ enum Route {
 }
 
 /// Objects forgotten in one round after a return.
-const IDLE_AT_ONCE: usize = 4096;
+pub const IDLE_AT_ONCE: usize = 4096;
 
 /// Keys of barriers that have no number in the sequence.
 pub const LOCAL_KEY: u64 = 1 << 63;
@@ -170,7 +169,7 @@ impl Engine {
         self.order_again(Deferred { draft, slot, since, echo });
     }
 
-    fn order_again(&mut self, deferred: Deferred) {
+    pub fn order_again(&mut self, deferred: Deferred) {
         if self.leader.fenced && !deferred.draft.op.is_barrier() {
             return self.fail(deferred.slot, Errno(libc::EROFS));
         }
@@ -228,149 +227,6 @@ impl Engine {
             id = object.parent;
         }
     }
-
-    // ---- without the peer ------------------------------------------------------------------
-
-    fn order_local(&mut self, deferred: Deferred) {
-        if !deferred.draft.op.is_barrier() && !self.open_epoch_if_due() {
-            return self.fail(deferred.slot, Errno::IO);
-        }
-        let mut records = Vec::new();
-        if self.must_mark() {
-            for touch in touches(&mut self.objects, &deferred.draft.op) {
-                touch.mark(&mut self.leader.dirty, &mut records);
-            }
-        }
-        if records.is_empty() || self.store.dirty_file.is_none() {
-            return self.apply_here(deferred);
-        }
-        self.leader.unsaved.extend(records);
-        self.leader.deferred.push(deferred);
-    }
-
-    /// Without a base there is nothing to be relative to: the next return compares everything.
-    fn must_mark(&self) -> bool {
-        self.store.dirty_file.is_some() || self.leader.session != Session::None
-    }
-
-    fn apply_here(&mut self, deferred: Deferred) {
-        let Deferred { draft, slot, since, echo } = deferred;
-        // Marked again: a part of a return may have taken the mark while this waited.
-        if self.must_mark() && subject_is_linked(&self.objects, &draft.op) {
-            let mut records = Vec::new();
-            for touch in touches(&mut self.objects, &draft.op) {
-                touch.mark(&mut self.leader.dirty, &mut records);
-            }
-            self.leader.unsaved.extend(records);
-        }
-        if !draft.op.is_barrier() {
-            self.seq += 1;
-        }
-        let result = self.perform_here(&draft.op, draft.want);
-        if let Some(touch) = made(&self.objects, &draft.op)
-            && self.must_mark()
-        {
-            let mut records = Vec::new();
-            touch.mark(&mut self.leader.dirty, &mut records);
-            self.leader.unsaved.extend(records);
-        }
-        match result {
-            Err(errno) => {
-                self.report_fault(errno);
-                self.fail(slot, errno);
-            }
-            Ok(payload) if draft.durable != Durability::Cached => {
-                let (applied, remote, local) = (true, true, false);
-                let error = None;
-                let key = self.wait_without_number(Barrier {
-                    slot,
-                    payload,
-                    applied,
-                    remote,
-                    local,
-                    error,
-                    since,
-                    echo,
-                });
-                self.sync_here(key, &draft.op, draft.durable);
-            }
-            Ok(payload) => self.answer(slot, None, &payload, since),
-        }
-    }
-
-    /// Collects new records of this round and makes them durable on the pool; what waits for them
-    /// goes on in [`Engine::marks_saved`].
-    pub fn save_marks(&mut self) {
-        if self.leader.saving.is_some() {
-            return;
-        }
-        if self.leader.unsaved.is_empty() {
-            // Records that another round saved meanwhile may have been all that was waited for.
-            let waiting = std::mem::take(&mut self.leader.deferred);
-            waiting.into_iter().for_each(|deferred| self.order_again(deferred));
-            if self.leader.unsaved.is_empty() {
-                return;
-            }
-        }
-        let records = std::mem::take(&mut self.leader.unsaved);
-        let waiting = std::mem::take(&mut self.leader.deferred);
-        if let Err(error) = self.store.append_dirty(&records) {
-            return self.marks_failed(&error.to_string(), waiting);
-        }
-        match self.store.dirty_file.as_ref().map(|file| file.sync_handle()) {
-            None => waiting.into_iter().for_each(|deferred| self.apply_here(deferred)),
-            Some(Err(error)) => self.marks_failed(&error.to_string(), waiting),
-            Some(Ok(file)) => {
-                self.leader.saving = Some(waiting);
-                self.pool.run(move || Done::DirtySaved(sys::sync_file(file.as_raw_fd(), true)));
-            }
-        }
-    }
-
-    pub fn marks_saved(&mut self, result: Result<(), Errno>) {
-        let waiting = self.leader.saving.take().unwrap_or_default();
-        if let Err(errno) = result {
-            return self.marks_failed(&errno.to_string(), waiting);
-        }
-        waiting.into_iter().for_each(|deferred| self.order_again(deferred));
-    }
-
-    fn marks_failed(&mut self, why: &str, waiting: Vec<Deferred>) {
-        let reason = format!(
-            "what the peer lacks cannot be remembered in {}: {why}; free space or repair the disk",
-            self.config.state_dir.display()
-        );
-        self.tell(EngineEvent::Fault { reason });
-        waiting.into_iter().for_each(|deferred| self.fail(deferred.slot, Errno::IO));
-    }
-
-    pub fn add_unsaved(&mut self, records: Vec<DirtyRecord>) {
-        self.leader.unsaved.extend(records);
-    }
-
-    /// Nothing waits for marks: a return may end.
-    pub fn marks_settled(&self) -> bool {
-        let leader = &self.leader;
-        leader.saving.is_none() && leader.unsaved.is_empty() && leader.deferred.is_empty()
-    }
-
-    /// The first change under a new right to write opens its epoch, durably.
-    pub fn open_epoch_if_due(&mut self) -> bool {
-        let Some(reason) = self.leader.epoch_reason.take() else { return true };
-        let kind = if self.leader.member { EpochKind::Mirror } else { EpochKind::Alone };
-        let in_flight = self.leader.order.front().map(|flight| flight.seq);
-        let first = in_flight.unwrap_or(self.seq + 1);
-        match self.store.open_epoch(first, kind, &reason) {
-            Ok(()) => true,
-            Err(error) => {
-                self.leader.epoch_reason = Some(reason);
-                self.tell(EngineEvent::Fault { reason: error.to_string() });
-                false
-            }
-        }
-    }
-
-    // ---- with the peer ---------------------------------------------------------------------
 
     fn order_send(&mut self, deferred: Deferred) {
         let touched = touches(&mut self.objects, &deferred.draft.op);
@@ -561,7 +417,7 @@ impl Engine {
     }
 
     /// Applies here what the peer has, and answers.
-    fn complete(&mut self, flight: InFlight) {
+    pub fn complete(&mut self, flight: InFlight) {
         let InFlight { seq, op, want, slot, durable, local, since, echo, pieces, .. } = flight;
         if !local {
             self.return_applied(seq);
@@ -687,121 +543,9 @@ impl Engine {
         self.leader_lost(reason);
     }
 
-    // ---- loss of the peer ------------------------------------------------------------------
-
-    /// The link is down. An in-sync peer: hold everything until the daemon decides (rule A2).
-    pub fn leader_lost(&mut self, reason: &str) {
-        let before = std::mem::take(&mut self.leader.session);
-        let Some(peer) = self.leader.peer.clone() else { return };
-        match before {
-            Session::None => {}
-            Session::Greeting | Session::Planned => self.leader.ret = None,
-            Session::Returning => {
-                self.abort_return();
-                self.tell(EngineEvent::PeerGone { peer, reason: reason.to_owned() });
-            }
-            Session::Admitting | Session::InSync => {
-                self.leader.ret = None;
-                self.mode = EngineMode::Holding;
-                let reason = reason.to_owned();
-                self.tell(EngineEvent::PeerLost { peer, left: false, reason });
-                self.status();
-            }
-        }
-    }
-
-    /// Rule A2 is satisfied: remember what the peer may lack, then let everything go.
-    pub fn go_alone(&mut self, reason: &str) -> Result<(), String> {
-        let Some(peer) = self.leader.peer.clone() else {
-            return Err("no peer is configured".to_owned());
-        };
-        if self.leader.member {
-            let recent = self
-                .leader
-                .recent
-                .take()
-                .unwrap_or_else(|| Recent::new(self.store.memory.position));
-            let mut set = std::mem::take(&mut self.leader.dirty);
-            let _ = set.union(&recent.initial_dirty_set());
-            let acked = self.leader.acked;
-            self.leader.dirty = self
-                .store
-                .go_alone(&peer, &recent, set, acked)
-                .map_err(|error| error.to_string())?;
-            crate::engine::failpoint("after-go-alone-durable");
-            self.leader.member = false;
-            self.leader.epoch_reason = Some(reason.to_owned());
-        }
-        self.link.close(self.now, "going on alone");
-        self.leader.session = Session::None;
-        self.mode = EngineMode::LeadingAlone;
-        self.apply_in_flight();
-        for deferred in std::mem::take(&mut self.leader.held) {
-            self.order_again(deferred);
-        }
-        Ok(())
-    }
-
-    /// What was sent and not acknowledged happens here, in order, and counts as done alone.
-    pub fn apply_in_flight(&mut self) {
-        if self.leader.order.iter().any(|flight| flight.local && !flight.op.is_barrier()) {
-            self.open_epoch_if_due();
-        }
-        let flights = std::mem::take(&mut self.leader.order);
-        for flight in flights.into_iter().filter(|flight| flight.local) {
-            if self.must_mark() {
-                let mut records = Vec::new();
-                for touch in touches(&mut self.objects, &flight.op) {
-                    touch.mark(&mut self.leader.dirty, &mut records);
-                }
-                self.leader.unsaved.extend(records);
-            }
-            self.complete(flight);
-        }
-        self.settle_without_peer();
-    }
-
-    /// Sends again what the peer has not applied: its engine lived on, so did its numbers.
-    pub fn resume(&mut self, applied: u64) {
-        self.peer_applied(applied);
-        let parts: Vec<(Bytes, Bytes)> = self
-            .leader
-            .order
-            .iter()
-            .map(|flight| (flight.head.clone(), flight.tail.clone()))
-            .collect();
-        for (head, tail) in parts {
-            self.link.send_bytes(crate::link::Lane::Ops, head, tail);
-        }
-        self.leader.session = Session::InSync;
-        self.mode = EngineMode::LeadingMirror;
-        for deferred in std::mem::take(&mut self.leader.held) {
-            self.order_again(deferred);
-        }
-    }
-
-    /// Rule A6: nothing of ours keeps an application from dying.
-    pub fn fail_held(&mut self) {
-        for deferred in std::mem::take(&mut self.leader.held) {
-            self.fail(deferred.slot, Errno::IO);
-        }
-        let slots: Vec<Slot> =
-            self.leader.order.iter_mut().filter_map(|flight| flight.slot.take()).collect();
-        let barriers = self.leader.barriers.waiting.values_mut();
-        let barriers: Vec<Slot> = barriers.filter_map(|barrier| barrier.slot.take()).collect();
-        for slot in slots.into_iter().chain(barriers) {
-            self.fail(Some(slot), Errno::IO);
-        }
-    }
-
-    pub fn held_count(&self) -> u64 {
-        let leader = &self.leader;
-        (leader.held.len() + leader.order.len() + leader.barriers.waiting.len()) as u64
-    }
-
     // ---- carrying out and answering ----------------------------------------------------------
 
-    fn perform_here(&mut self, op: &Op, want: Want) -> Result<Vec<u8>, Errno> {
+    pub fn perform_here(&mut self, op: &Op, want: Want) -> Result<Vec<u8>, Errno> {
         let performed = perform(&mut self.objects, op)?;
         self.remember_times(op);
         let out = Out::default();
@@ -835,96 +579,10 @@ impl Engine {
         self.reply(slot, error, if error.is_some() { &[] } else { payload });
     }
 
-    fn fail(&mut self, slot: Option<Slot>, errno: Errno) {
+    pub fn fail(&mut self, slot: Option<Slot>, errno: Errno) {
         if let Some(slot) = slot {
             self.reply(slot, Some(errno), &[]);
         }
-    }
-
-    /// The kernel forgets an object; so may the peer.
-    pub fn release(&mut self, id: ObjId, count: u64) {
-        let session = self.leader.session_number;
-        let bound = self.objects.get(id).is_ok_and(|object| object.bound == session);
-        let linked = self.objects.get(id).is_ok_and(|object| !object.orphan);
-        // Its times are still to be sent, or a return counts on its number: it goes afterwards.
-        let needed = self.leader.touched.contains(&id) || linked && self.leader.ret.is_some();
-        if needed && let Ok(object) = self.objects.get_mut(id) {
-            object.lookups = object.lookups.saturating_sub(count);
-            return;
-        }
-        if self.objects.release(id, count) && bound && self.has_session() {
-            self.send_only(Op::Forget { obj: id });
-        }
-    }
-
-    /// Times follow an operation by themselves, a little apart on each copy: they are sent once
-    /// the object is left alone for a moment.
-    fn remember_times(&mut self, op: &Op) {
-        if !self.has_session() {
-            return;
-        }
-        match op {
-            Op::Rename { parent, new_parent, .. } => {
-                self.leader.touched.extend([*parent, *new_parent]);
-            }
-            Op::Create { parent, obj, .. }
-            | Op::Mkdir { parent, obj, .. }
-            | Op::Mknod { parent, obj, .. }
-            | Op::Symlink { parent, obj, .. } => {
-                self.leader.touched.extend([*parent, *obj]);
-            }
-            Op::Link { parent, .. } | Op::Unlink { parent, .. } | Op::Rmdir { parent, .. } => {
-                self.leader.touched.insert(*parent);
-            }
-            // Set by the application: the same on both copies already.
-            Op::SetAttr { obj, set } if set.times.mtime.is_some() => {
-                self.leader.touched.remove(obj);
-            }
-            Op::SetAttr { set, .. } if set.size.is_none() => {}
-            Op::Write { .. } | Op::Fallocate { .. } | Op::CopyRange { .. } | Op::SetAttr { .. } => {
-                self.leader.touched.extend(subject(op));
-            }
-            _ => {}
-        }
-    }
-
-    /// Sends modification times of what changed, every half second, and at the end of a return.
-    pub fn flush_times(&mut self) {
-        let due = self.leader.times_due.is_none_or(|at| at <= self.now);
-        if due {
-            self.leader.times_due = Some(self.now + std::time::Duration::from_millis(500));
-            self.flush_times_now();
-            let from = self.leader.idle.len().saturating_sub(IDLE_AT_ONCE);
-            for id in self.leader.idle.split_off(from) {
-                self.release(id, 0);
-            }
-        }
-    }
-
-    pub fn flush_times_now(&mut self) {
-        if !self.has_session() || self.leader.touched.is_empty() {
-            return;
-        }
-        for id in std::mem::take(&mut self.leader.touched) {
-            let Ok(object) = self.objects.get(id) else { continue };
-            let (orphan, idle) = (object.orphan, object.lookups == 0 && !id.is_root());
-            if !orphan && self.is_reachable(id) {
-                self.send_times(id);
-            }
-            if idle {
-                self.release(id, 0);
-            }
-        }
-    }
-
-    fn send_times(&mut self, id: ObjId) {
-        let Ok(stat) = self.objects.any_fd(id).and_then(sys::fstat) else { return };
-        if !self.ensure_bound(id) {
-            return;
-        }
-        let mtime = Some((stat.st_mtime, stat.st_mtime_nsec as u32));
-        let times = Times { atime: None, mtime };
-        self.send_only(Op::SetAttr { obj: id, set: SetAttr { times, ..SetAttr::default() } });
     }
 
     pub fn peer_free(&self) -> (u64, u64) {
@@ -959,7 +617,7 @@ pub fn subject(op: &Op) -> Option<ObjId> {
     }
 }
 
-fn subject_is_linked(objects: &crate::disk::Objects, op: &Op) -> bool {
+pub fn subject_is_linked(objects: &crate::disk::Objects, op: &Op) -> bool {
     subject(op).is_none_or(|id| objects.get(id).is_ok_and(|object| !object.orphan))
 }
 

@@ -2,17 +2,23 @@
 //!
 //! One thread runs the whole road of a write ([`run`]); a few more wait for disks ([`pool`]). The
 //! engine knows directories, a peer and its daemon's commands; no scripts, no addresses, no policy.
-//! Its parts: `leader` (order, send, acknowledge), `follower` (receive, apply), `session`
-//! (handshake, checkpoints), `reintegrate` (return), `roles` (commands), `store` (memory).
+//! Its parts: `leader` (order, send, acknowledge; with `pieces`, `barrier`, `times`), `alone` (the
+//! same without a peer), `follower` (receive, apply), `session` (handshake, checkpoints),
+//! `reintegrate` (return; with `compare_dirs`, `compare_files`, `identity`, `locate`, `admission`),
+//! `roles` (commands), `store` (memory).
+mod admission;
+mod alone;
 mod answers;
-pub mod barrier;
+mod barrier;
+mod compare_dirs;
+mod compare_files;
 mod control;
 mod follower;
 mod identity;
 mod leader;
 pub mod locate;
 mod look;
-pub mod pieces;
+mod pieces;
 pub mod pool;
 mod reactor;
 mod reintegrate;
@@ -22,6 +28,7 @@ mod run;
 mod session;
 mod stats;
 mod store;
+mod times;
 mod touch;
 
 use crate::capture::mount;

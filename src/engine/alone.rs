@@ -1,0 +1,269 @@
+//! The primary without a peer that has everything: mark, durably, then do it here.
+//!
+//! A mark is on disk before the change that it speaks of is (rule A2): a crash in between leaves a
+//! mark too many, never one too few. When the peer is lost, what it may lack is remembered first,
+//! then everything that was held goes on.
+use super::barrier::Barrier;
+use super::leader::{Deferred, Session, subject_is_linked};
+use super::requests::Slot;
+use super::run::{Done, Engine};
+use super::touch::{made, touches};
+use crate::disk::{Errno, sys};
+use crate::history::{DirtyRecord, Recent};
+use crate::model::{EngineEvent, EngineMode, EpochKind};
+use crate::wire::Durability;
+use bytes::Bytes;
+use std::os::fd::AsRawFd;
+
+impl Engine {
+    pub fn order_local(&mut self, deferred: Deferred) {
+        if !deferred.draft.op.is_barrier() && !self.open_epoch_if_due() {
+            return self.fail(deferred.slot, Errno::IO);
+        }
+        let mut records = Vec::new();
+        if self.must_mark() {
+            for touch in touches(&mut self.objects, &deferred.draft.op) {
+                touch.mark(&mut self.leader.dirty, &mut records);
+            }
+        }
+        if records.is_empty() || self.store.dirty_file.is_none() {
+            return self.apply_here(deferred);
+        }
+        self.leader.unsaved.extend(records);
+        self.leader.deferred.push(deferred);
+    }
+
+    /// Without a base there is nothing to be relative to: the next return compares everything.
+    fn must_mark(&self) -> bool {
+        self.store.dirty_file.is_some() || self.leader.session != Session::None
+    }
+
+    pub fn apply_here(&mut self, deferred: Deferred) {
+        let Deferred { draft, slot, since, echo } = deferred;
+        // Marked again: a part of a return may have taken the mark while this waited.
+        if self.must_mark() && subject_is_linked(&self.objects, &draft.op) {
+            let mut records = Vec::new();
+            for touch in touches(&mut self.objects, &draft.op) {
+                touch.mark(&mut self.leader.dirty, &mut records);
+            }
+            self.leader.unsaved.extend(records);
+        }
+        if !draft.op.is_barrier() {
+            self.seq += 1;
+        }
+        let result = self.perform_here(&draft.op, draft.want);
+        if let Some(touch) = made(&self.objects, &draft.op)
+            && self.must_mark()
+        {
+            let mut records = Vec::new();
+            touch.mark(&mut self.leader.dirty, &mut records);
+            self.leader.unsaved.extend(records);
+        }
+        match result {
+            Err(errno) => {
+                self.report_fault(errno);
+                self.fail(slot, errno);
+            }
+            Ok(payload) if draft.durable != Durability::Cached => {
+                let (applied, remote, local) = (true, true, false);
+                let error = None;
+                let key = self.wait_without_number(Barrier {
+                    slot,
+                    payload,
+                    applied,
+                    remote,
+                    local,
+                    error,
+                    since,
+                    echo,
+                });
+                self.sync_here(key, &draft.op, draft.durable);
+            }
+            Ok(payload) => self.answer(slot, None, &payload, since),
+        }
+    }
+
+    /// Collects new records of this round and makes them durable on the pool; what waits for them
+    /// goes on in [`Engine::marks_saved`].
+    pub fn save_marks(&mut self) {
+        if self.leader.saving.is_some() {
+            return;
+        }
+        if self.leader.unsaved.is_empty() {
+            // Records that another round saved meanwhile may have been all that was waited for.
+            let waiting = std::mem::take(&mut self.leader.deferred);
+            waiting.into_iter().for_each(|deferred| self.order_again(deferred));
+            if self.leader.unsaved.is_empty() {
+                return;
+            }
+        }
+        let records = std::mem::take(&mut self.leader.unsaved);
+        let waiting = std::mem::take(&mut self.leader.deferred);
+        if let Err(error) = self.store.append_dirty(&records) {
+            return self.marks_failed(&error.to_string(), waiting);
+        }
+        match self.store.dirty_file.as_ref().map(|file| file.sync_handle()) {
+            None => waiting.into_iter().for_each(|deferred| self.apply_here(deferred)),
+            Some(Err(error)) => self.marks_failed(&error.to_string(), waiting),
+            Some(Ok(file)) => {
+                self.leader.saving = Some(waiting);
+                self.pool.run(move || Done::DirtySaved(sys::sync_file(file.as_raw_fd(), true)));
+            }
+        }
+    }
+
+    pub fn marks_saved(&mut self, result: Result<(), Errno>) {
+        let waiting = self.leader.saving.take().unwrap_or_default();
+        if let Err(errno) = result {
+            return self.marks_failed(&errno.to_string(), waiting);
+        }
+        waiting.into_iter().for_each(|deferred| self.order_again(deferred));
+    }
+
+    fn marks_failed(&mut self, why: &str, waiting: Vec<Deferred>) {
+        let reason = format!(
+            "what the peer lacks cannot be remembered in {}: {why}; free space or repair the disk",
+            self.config.state_dir.display()
+        );
+        self.tell(EngineEvent::Fault { reason });
+        waiting.into_iter().for_each(|deferred| self.fail(deferred.slot, Errno::IO));
+    }
+
+    pub fn add_unsaved(&mut self, records: Vec<DirtyRecord>) {
+        self.leader.unsaved.extend(records);
+    }
+
+    /// Nothing waits for marks: a return may end.
+    pub fn marks_settled(&self) -> bool {
+        let leader = &self.leader;
+        leader.saving.is_none() && leader.unsaved.is_empty() && leader.deferred.is_empty()
+    }
+
+    /// The first change under a new right to write opens its epoch, durably.
+    pub fn open_epoch_if_due(&mut self) -> bool {
+        let Some(reason) = self.leader.epoch_reason.take() else { return true };
+        let kind = if self.leader.member { EpochKind::Mirror } else { EpochKind::Alone };
+        let in_flight = self.leader.order.front().map(|flight| flight.seq);
+        let first = in_flight.unwrap_or(self.seq + 1);
+        match self.store.open_epoch(first, kind, &reason) {
+            Ok(()) => true,
+            Err(error) => {
+                self.leader.epoch_reason = Some(reason);
+                self.tell(EngineEvent::Fault { reason: error.to_string() });
+                false
+            }
+        }
+    }
+
+    // ---- loss of the peer ------------------------------------------------------------------
+
+    /// The link is down. An in-sync peer: hold everything until the daemon decides (rule A2).
+    pub fn leader_lost(&mut self, reason: &str) {
+        let before = std::mem::take(&mut self.leader.session);
+        let Some(peer) = self.leader.peer.clone() else { return };
+        match before {
+            Session::None => {}
+            Session::Greeting | Session::Planned => self.leader.ret = None,
+            Session::Returning => {
+                self.abort_return();
+                self.tell(EngineEvent::PeerGone { peer, reason: reason.to_owned() });
+            }
+            Session::Admitting | Session::InSync => {
+                self.leader.ret = None;
+                self.mode = EngineMode::Holding;
+                let reason = reason.to_owned();
+                self.tell(EngineEvent::PeerLost { peer, left: false, reason });
+                self.status();
+            }
+        }
+    }
+
+    /// Rule A2 is satisfied: remember what the peer may lack, then let everything go.
+    pub fn go_alone(&mut self, reason: &str) -> Result<(), String> {
+        let Some(peer) = self.leader.peer.clone() else {
+            return Err("no peer is configured".to_owned());
+        };
+        if self.leader.member {
+            let recent = self
+                .leader
+                .recent
+                .take()
+                .unwrap_or_else(|| Recent::new(self.store.memory.position));
+            let mut set = std::mem::take(&mut self.leader.dirty);
+            let _ = set.union(&recent.initial_dirty_set());
+            let acked = self.leader.acked;
+            self.leader.dirty = self
+                .store
+                .go_alone(&peer, &recent, set, acked)
+                .map_err(|error| error.to_string())?;
+            crate::engine::failpoint("after-go-alone-durable");
+            self.leader.member = false;
+            self.leader.epoch_reason = Some(reason.to_owned());
+        }
+        self.link.close(self.now, "going on alone");
+        self.leader.session = Session::None;
+        self.mode = EngineMode::LeadingAlone;
+        self.apply_in_flight();
+        for deferred in std::mem::take(&mut self.leader.held) {
+            self.order_again(deferred);
+        }
+        Ok(())
+    }
+
+    /// What was sent and not acknowledged happens here, in order, and counts as done alone.
+    pub fn apply_in_flight(&mut self) {
+        if self.leader.order.iter().any(|flight| flight.local && !flight.op.is_barrier()) {
+            self.open_epoch_if_due();
+        }
+        let flights = std::mem::take(&mut self.leader.order);
+        for flight in flights.into_iter().filter(|flight| flight.local) {
+            if self.must_mark() {
+                let mut records = Vec::new();
+                for touch in touches(&mut self.objects, &flight.op) {
+                    touch.mark(&mut self.leader.dirty, &mut records);
+                }
+                self.leader.unsaved.extend(records);
+            }
+            self.complete(flight);
+        }
+        self.settle_without_peer();
+    }
+
+    /// Sends again what the peer has not applied: its engine lived on, so did its numbers.
+    pub fn resume(&mut self, applied: u64) {
+        self.peer_applied(applied);
+        let parts: Vec<(Bytes, Bytes)> = self
+            .leader
+            .order
+            .iter()
+            .map(|flight| (flight.head.clone(), flight.tail.clone()))
+            .collect();
+        for (head, tail) in parts {
+            self.link.send_bytes(crate::link::Lane::Ops, head, tail);
+        }
+        self.leader.session = Session::InSync;
+        self.mode = EngineMode::LeadingMirror;
+        for deferred in std::mem::take(&mut self.leader.held) {
+            self.order_again(deferred);
+        }
+    }
+
+    /// Rule A6: nothing of ours keeps an application from dying.
+    pub fn fail_held(&mut self) {
+        for deferred in std::mem::take(&mut self.leader.held) {
+            self.fail(deferred.slot, Errno::IO);
+        }
+        let slots: Vec<Slot> =
+            self.leader.order.iter_mut().filter_map(|flight| flight.slot.take()).collect();
+        let barriers = self.leader.barriers.waiting.values_mut();
+        let barriers: Vec<Slot> = barriers.filter_map(|barrier| barrier.slot.take()).collect();
+        for slot in slots.into_iter().chain(barriers) {
+            self.fail(Some(slot), Errno::IO);
+        }
+    }
+
+    pub fn held_count(&self) -> u64 {
+        let leader = &self.leader;
+        (leader.held.len() + leader.order.len() + leader.barriers.waiting.len()) as u64
+    }
+}
