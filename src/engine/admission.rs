@@ -90,6 +90,7 @@ impl Engine {
     /// checkpoint had it.
     pub fn abort_return(&mut self) {
         self.leader.ret = None;
+        self.leader.idle = self.objects.idle();
         if let Some(recent) = self.leader.recent.take() {
             let records = self.leader.dirty.union(&recent.initial_dirty_set());
             if self.store.dirty_file.is_some() {

@@ -7,7 +7,7 @@ use super::barrier::Barrier;
 use super::leader::{Deferred, Session, subject_is_linked};
 use super::requests::Slot;
 use super::run::{Done, Engine};
-use super::touch::{made, touches};
+use super::touch::{Touch, made, touches};
 use crate::disk::{Errno, sys};
 use crate::history::{DirtyRecord, Recent};
 use crate::model::{EngineEvent, EngineMode, EpochKind};
@@ -20,17 +20,23 @@ impl Engine {
         if !deferred.draft.op.is_barrier() && !self.open_epoch_if_due() {
             return self.fail(deferred.slot, Errno::IO);
         }
-        let mut records = Vec::new();
-        if self.must_mark() {
-            for touch in touches(&mut self.objects, &deferred.draft.op) {
-                touch.mark(&mut self.leader.dirty, &mut records);
-            }
-        }
-        if records.is_empty() || self.store.dirty_file.is_none() {
+        let touched = touches(&mut self.objects, &deferred.draft.op);
+        if !self.mark(&touched) || self.store.dirty_file.is_none() {
             return self.apply_here(deferred);
         }
-        self.leader.unsaved.extend(records);
         self.leader.deferred.push(deferred);
+    }
+
+    /// Marks what the peer will lack; `true` if something new is to be saved.
+    fn mark(&mut self, touched: &[Touch]) -> bool {
+        if !self.must_mark() {
+            return false;
+        }
+        let before = self.leader.unsaved.len();
+        for touch in touched {
+            touch.mark(&mut self.leader.dirty, &mut self.leader.unsaved);
+        }
+        self.leader.unsaved.len() > before
     }
 
     /// Without a base there is nothing to be relative to: the next return compares everything.
@@ -41,23 +47,16 @@ impl Engine {
     pub fn apply_here(&mut self, deferred: Deferred) {
         let Deferred { draft, slot, since, echo } = deferred;
         // Marked again: a part of a return may have taken the mark while this waited.
-        if self.must_mark() && subject_is_linked(&self.objects, &draft.op) {
-            let mut records = Vec::new();
-            for touch in touches(&mut self.objects, &draft.op) {
-                touch.mark(&mut self.leader.dirty, &mut records);
-            }
-            self.leader.unsaved.extend(records);
+        if subject_is_linked(&self.objects, &draft.op) {
+            let touched = touches(&mut self.objects, &draft.op);
+            self.mark(&touched);
         }
         if !draft.op.is_barrier() {
             self.seq += 1;
         }
         let result = self.perform_here(&draft.op, draft.want);
-        if let Some(touch) = made(&self.objects, &draft.op)
-            && self.must_mark()
-        {
-            let mut records = Vec::new();
-            touch.mark(&mut self.leader.dirty, &mut records);
-            self.leader.unsaved.extend(records);
+        if let Some(touch) = made(&self.objects, &draft.op) {
+            self.mark(&[touch]);
         }
         match result {
             Err(errno) => {
@@ -65,18 +64,8 @@ impl Engine {
                 self.fail(slot, errno);
             }
             Ok(payload) if draft.durable != Durability::Cached => {
-                let (applied, remote, local) = (true, true, false);
-                let error = None;
-                let key = self.wait_without_number(Barrier {
-                    slot,
-                    payload,
-                    applied,
-                    remote,
-                    local,
-                    error,
-                    since,
-                    echo,
-                });
+                let barrier = Barrier::new(slot, payload, since);
+                let key = self.wait_without_number(Barrier { remote: true, echo, ..barrier });
                 self.sync_here(key, &draft.op, draft.durable);
             }
             Ok(payload) => self.answer(slot, None, &payload, since),
@@ -217,13 +206,8 @@ impl Engine {
         }
         let flights = std::mem::take(&mut self.leader.order);
         for flight in flights.into_iter().filter(|flight| flight.local) {
-            if self.must_mark() {
-                let mut records = Vec::new();
-                for touch in touches(&mut self.objects, &flight.op) {
-                    touch.mark(&mut self.leader.dirty, &mut records);
-                }
-                self.leader.unsaved.extend(records);
-            }
+            let touched = touches(&mut self.objects, &flight.op);
+            self.mark(&touched);
             self.complete(flight);
         }
         self.settle_without_peer();

@@ -35,6 +35,14 @@ pub struct Barrier {
     pub echo: Option<Echo>,
 }
 
+impl Barrier {
+    /// Done on this node, and on neither disk for sure.
+    pub fn new(slot: Option<Slot>, payload: Vec<u8>, since: Instant) -> Barrier {
+        let (applied, remote, local) = (true, false, false);
+        Barrier { slot, payload, applied, remote, local, error: None, since, echo: None }
+    }
+}
+
 /// What makes an FSYNC the echo of a synchronous write.
 #[derive(Clone, Copy)]
 pub struct Echo {

@@ -252,7 +252,8 @@ impl Engine {
                 self.acknowledge();
                 self.seq = seq;
                 self.send(&Frame::Failed { seq, errno: errno.0 });
-                return;
+                // A question may follow this very operation, and nothing else come.
+                return self.ask_again();
             }
         }
         crate::engine::failpoint("after-apply");
@@ -266,9 +267,7 @@ impl Engine {
         if durable != Durability::Cached {
             self.make_durable(seq, &op, durable);
         }
-        if !self.follower.questions.is_empty() {
-            self.ask_again();
-        }
+        self.ask_again();
     }
 
     /// Barriers and synchronous writes: one file. Everything else (level `disk`): all at once, one

@@ -268,16 +268,9 @@ impl Engine {
         }
         if is_fsync {
             // The own disk works while the request travels: all it covers is applied here.
-            let barrier = Barrier {
-                slot,
-                payload: Vec::new(),
-                applied: false,
-                remote: self.config.level == Level::Memory,
-                local: false,
-                error: None,
-                since,
-                echo: None,
-            };
+            let remote = self.config.level == Level::Memory;
+            let barrier = Barrier::new(slot, Vec::new(), since);
+            let barrier = Barrier { applied: false, remote, ..barrier };
             self.leader.barriers.waiting.insert(seq, barrier);
             let op = self.leader.order.back().map(|flight| flight.op.clone());
             if let Some(op) = op {
@@ -448,16 +441,8 @@ impl Engine {
                 let remote = self.leader.barriers.early.remove(&seq)
                     || self.config.level == Level::Memory
                     || !self.has_session();
-                let barrier = Barrier {
-                    slot,
-                    payload,
-                    applied: true,
-                    remote,
-                    local: !needs_local,
-                    error: None,
-                    since,
-                    echo,
-                };
+                let barrier = Barrier::new(slot, payload, since);
+                let barrier = Barrier { remote, local: !needs_local, echo, ..barrier };
                 self.leader.barriers.waiting.insert(seq, barrier);
                 if needs_local {
                     self.sync_here(seq, &op, durable);
@@ -499,15 +484,16 @@ impl Engine {
             return self.break_session("the peer answered for an operation that was not sent");
         }
         self.leader.acked = seq;
-        let InFlight { op, want, slot, local, since, pieces, .. } = flight;
-        if let Some(pieces) = pieces {
-            pieces.fail(errno);
-        }
+        let InFlight { op, want, slot, durable, local, since, pieces, .. } = flight;
         self.leader.barriers.waiting.remove(&seq);
         if !local {
             return self.break_session(&format!("a part of the return failed there: {errno}"));
         }
-        match self.perform_here(&op, want) {
+        let result = self.perform_here(&op, want);
+        if let (Err(here), Some(pieces)) = (&result, pieces) {
+            pieces.fail(*here);
+        }
+        match result {
             // Impossible on both copies alike: that is the answer.
             Err(here) if here == errno => self.answer(slot, Some(errno), &[], since),
             Err(here) => {
@@ -520,18 +506,14 @@ impl Engine {
                 self.mark_recent(&touched);
                 self.break_session(&format!("the peer could not apply an operation: {errno}"));
                 // Returned once the peer is out of the in-sync set (rule A2).
-                let (applied, remote, local) = (true, !self.leader.member, true);
-                let (error, echo) = (None, None);
-                let key = self.wait_without_number(Barrier {
-                    slot,
-                    payload,
-                    applied,
-                    remote,
-                    local,
-                    error,
-                    since,
-                    echo,
-                });
+                let waits = op.is_barrier() || syncs_here(&op, self.config.level);
+                let local = durable == Durability::Cached || !waits;
+                let remote = !self.leader.member;
+                let barrier = Barrier::new(slot, payload, since);
+                let key = self.wait_without_number(Barrier { remote, local, ..barrier });
+                if !local {
+                    self.sync_here(key, &op, durable);
+                }
                 self.settle_barrier(key);
             }
         }

@@ -105,7 +105,8 @@ impl Reactor {
             Source::Ring(ring) => ring.wait(Some(rest), wakes)?,
             Source::Poll { watched } => poll(watched, Some(rest), wakes)?,
         }
-        if !wakes.is_empty() {
+        // A long wait without anything is bad luck too, or an idle loop would look at every tick.
+        if !wakes.is_empty() || limit > LOOK {
             self.looking.learn(began.elapsed());
         }
         Ok(())
@@ -156,6 +157,17 @@ fn poll(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_idle_loop_stops_looking() {
+        let mut reactor = Reactor::new();
+        reactor.looking = Looking { credit: CREDIT_MAX, allowed: true };
+        let mut wakes = Vec::new();
+        for _ in 0..CREDIT_MAX {
+            reactor.wait(LOOK * 2, &mut wakes).unwrap();
+        }
+        assert!(wakes.is_empty() && !reactor.looking.is_worth_it());
+    }
 
     #[test]
     fn looking_pays_for_itself_or_ends() {
