@@ -111,15 +111,15 @@ pub fn open_below_cover(dir: &Path) -> Result<OwnedFd, Errno> {
 /// After a crash: takes FUSE covers away, because nobody serves them, and leaves a read-only one
 /// below them in place, so that the directory is not bare meanwhile (rule A7). `true`: one is left.
 pub fn uncover_dead(dir: &Path) -> Result<bool, Errno> {
-    let found = covers(dir)?;
-    for _ in found.iter().rev().take_while(|fuse| **fuse) {
-        uncover(dir, true)?;
+    // Read anew each time: where mounts are shared, taking one away may take its copies with it,
+    // and one too many would be the read-only cover.
+    for _ in 0..COVERS_MAX {
+        match covers(dir)?.last() {
+            Some(true) => uncover(dir, true)?,
+            below => return Ok(below.is_some()),
+        }
     }
-    let left = covers(dir)?;
-    match left.last() {
-        Some(false) => Ok(true),
-        Some(true) | None => uncover_all(dir).map(|_| false),
-    }
+    Err(Errno(libc::ELOOP))
 }
 
 /// Takes the topmost cover away. `lazily` also with files open (they keep what they have).

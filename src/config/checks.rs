@@ -40,19 +40,6 @@ pub fn ready_to_start(config: &UserConfig, dir: &Path) -> Result<(), Vec<String>
     let mut problems = Vec::new();
     problems.extend(config.startable().err());
     problems.extend(dir_problems(config).into_iter().map(|(_, problem)| problem));
-    for dir in config.rfs.iter().flat_map(|rfs| &rfs.dirs) {
-        match nested_mounts(&dir.path) {
-            Ok(mounts) => problems.extend(mounts.iter().map(|mount| {
-                format!(
-                    "{} is mounted below the replicated directory {}: unmount it, or replicate \
-                     it by itself",
-                    mount.display(),
-                    dir.path.display()
-                )
-            })),
-            Err(error) => problems.push(format!("cannot read /proc/self/mountinfo: {error}")),
-        }
-    }
     let script = dir.join("bin/start_prim");
     let executable = |path: &Path| fs::metadata(path).map(|m| m.permissions().mode() & 0o111 != 0);
     if config.mode == Mode::Mirror && config.user.is_some() && !executable(&script).unwrap_or(false)
@@ -86,6 +73,16 @@ fn dir_problems(config: &UserConfig) -> Vec<(u32, String)> {
                 )),
                 _ => {}
             },
+        }
+        match nested_mounts(&dir.path) {
+            Ok(mounts) => mounts.iter().for_each(|mount| {
+                problem(format!(
+                    "{} is mounted below the replicated directory {shown}: unmount it, or \
+                     replicate it by itself",
+                    mount.display()
+                ));
+            }),
+            Err(error) => problem(format!("cannot read /proc/self/mountinfo: {error}")),
         }
         for path in dir.tocheck.iter().filter(|path| fs::symlink_metadata(path).is_err()) {
             let shown = path.display();

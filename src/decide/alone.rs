@@ -129,7 +129,9 @@ pub(super) fn give_way(cx: &mut Context, ending: Ending) {
 
 /// A primary whose disk fails gives its role up and stays down until somebody looked.
 pub(super) fn disk_failed(cx: &mut Context, role: Role, reason: String) {
-    let text = format!("the disk of this node failed: {reason}; repair it, then start");
+    let text = format!(
+        "the disk of this node failed or is full: {reason}; repair it or make room, then start"
+    );
     cx.because(text.clone());
     let ending = Ending::Wait { reason: text, wakeup: false };
     match &cx.walk {

@@ -275,6 +275,16 @@ impl Objects {
         Ok(())
     }
 
+    /// The name stays after all: the descriptor may go when others need the room.
+    pub fn unpin(&mut self, id: ObjId) {
+        if let Some(object) = self.map.get_mut(&id)
+            && object.handle.is_some()
+            && std::mem::take(&mut object.pinned)
+        {
+            self.clock.push_back(id);
+        }
+    }
+
     /// After an unlink: an inode without names leaves the index, its number may come back.
     pub fn mark_orphan(&mut self, id: ObjId) {
         if let Some(object) = self.map.get_mut(&id) {

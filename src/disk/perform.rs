@@ -216,8 +216,9 @@ fn remove(
     let c_name = sys::name(name)?;
     let child = last_name(objects, parent, name)?;
     let dir = objects.path_fd(parent)?;
-    sys::unlink_at(dir, &c_name, directory)?;
-    after_unlink(objects, child);
+    let result = sys::unlink_at(dir, &c_name, directory);
+    after_unlink(objects, child, &result);
+    result?;
     Ok(Performed::Done)
 }
 
@@ -236,9 +237,11 @@ fn last_name(
     Ok(Some((child, last)))
 }
 
-fn after_unlink(objects: &mut Objects, child: Option<(ObjId, bool)>) {
-    if let Some((child, true)) = child {
-        objects.mark_orphan(child);
+fn after_unlink(objects: &mut Objects, child: Option<(ObjId, bool)>, result: &Result<(), Errno>) {
+    match child {
+        Some((child, true)) if result.is_ok() => objects.mark_orphan(child),
+        Some((child, true)) => objects.unpin(child),
+        _ => {}
     }
 }
 
@@ -257,7 +260,11 @@ fn rename(
     replaced = replaced.filter(|(child, _)| Some(*child) != moved);
     let from = objects.path_fd(parent)?;
     let to = objects.path_fd(new_parent)?;
-    sys::rename_at(from, &old, to, &new, flags)?;
+    let result = sys::rename_at(from, &old, to, &new, flags);
+    if result.is_err() {
+        after_unlink(objects, replaced, &result);
+    }
+    result?;
     if let Some(moved) = moved {
         let object = objects.get_mut(moved)?;
         (object.parent, object.name) = (new_parent, new_name.clone());
@@ -266,7 +273,7 @@ fn rename(
         let object = objects.get_mut(other)?;
         (object.parent, object.name) = (parent, name.clone());
     }
-    after_unlink(objects, replaced);
+    after_unlink(objects, replaced, &Ok(()));
     Ok(Performed::Done)
 }
 

@@ -76,8 +76,9 @@ fn a_dead_secondary_holds_operations_and_loses_nothing() {
 /// A1, A4: what returned under a dead primary is on the secondary that takes over.
 #[test]
 fn a_dead_primary_leaves_everything_on_the_other_node() {
-    for round in 0..3 {
-        let mut pair = Pair::mirrored(Level::Mirror);
+    use Level::{Disk, Memory, Mirror};
+    for (round, level) in [Mirror, Mirror, Mirror, Memory, Disk].into_iter().enumerate() {
+        let mut pair = Pair::mirrored(level);
         let mut writer = Recorded::start(&pair.n1, &pair.dir, "w");
         writer.await_more(150 + round * 70);
         pair.n1.kill();

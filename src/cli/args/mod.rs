@@ -149,7 +149,7 @@ pub enum Verb {
     /// Start as primary: this node's copy is the good one
     #[command(after_help = "Example: lockstep prim -m web --wait=ALONE")]
     Prim {
-        /// fullsync: compare everything when the other node returns
+        /// fullsync: says how to have everything compared when the other node returns
         mode: Option<FullSync>,
         #[command(flatten)]
         wait: Wait,

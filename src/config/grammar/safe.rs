@@ -16,11 +16,7 @@ static SERVICE: Rule = acting(
     &[
         required("mode", Choice(&["mirror", "farm", "light"])),
         attribute("boot", Choice(&["on", "off", "auto", "ignore"]), Some("ignore")),
-        later(
-            attribute("boot_delay", Time(Seconds, 0), Some("0s")),
-            &["0s", "0"],
-            "the start at boot is not delayed",
-        ),
+        attribute("boot_delay", Time(Seconds, 0), Some("0s")),
         attribute("failover", Switch, Some("on")),
         attribute("defaultprim", Text, Some("alone")),
         attribute("maxloop", Count(0, 1_000_000), Some("3")),
@@ -114,8 +110,6 @@ static VIP: Rule = acting(
 
 static INTERFACE_LIST: Rule = acting("interface_list", &[], &[many(&INTERFACE)]);
 
-const ANNOUNCED: &str = "the address is announced when it is taken, not again and again";
-
 static INTERFACE: Rule = acting(
     "interface",
     &[
@@ -124,12 +118,12 @@ static INTERFACE: Rule = acting(
             &["off", "no"],
             "the link of the interface is not watched",
         ),
-        later(attribute("arpreroute", Switch, Some("off")), &["off", "no"], ANNOUNCED),
-        later(attribute("arpinterval", Time(Seconds, 1), Some("60s")), &["60s", "60"], ANNOUNCED),
+        attribute("arpreroute", Switch, Some("off")),
+        attribute("arpinterval", Time(Seconds, 1), Some("60s")),
         later(
             attribute("arpelapse", Time(Seconds, 0), Some("1200s")),
             &["1200s", "1200"],
-            ANNOUNCED,
+            "the address is announced as long as it is held",
         ),
         attribute("name", Word(15), None),
     ],
