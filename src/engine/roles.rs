@@ -337,17 +337,10 @@ impl Engine {
         let exact = self.leader.order.is_empty();
         self.fail_held();
         self.unmount_all(true);
-        self.sync_now().map_err(|errno| format!("the disk did not take everything: {errno}"))?;
-        let position = self.store.position(applied);
-        if let Some(file) = &mut self.store.dirty_file {
-            file.checkpoint(&mut self.leader.dirty).map_err(|error| error.to_string())?;
+        if let Err(reason) = self.remember_release(applied, exact) {
+            // As after a crash: what was remembered last holds, and the window covers the rest.
+            self.log('C', format!("{reason}; this stop counts as a crash"));
         }
-        self.store
-            .remember(|memory| {
-                memory.position = position;
-                memory.exact = exact;
-            })
-            .map_err(|error| error.to_string())?;
         crate::engine::failpoint("after-release-durable");
         self.store.loaded = Some(std::mem::take(&mut self.leader.dirty));
         let text = "the primary gave its part back";
@@ -359,6 +352,19 @@ impl Engine {
         self.leader.session_number = session_number;
         self.objects.clear();
         Ok(())
+    }
+
+    fn remember_release(&mut self, applied: u64, exact: bool) -> Result<(), String> {
+        self.sync_now()?;
+        let position = self.store.position(applied);
+        if let Some(file) = &mut self.store.dirty_file {
+            file.checkpoint(&mut self.leader.dirty).map_err(|error| error.to_string())?;
+        }
+        let remembered = self.store.remember(|memory| {
+            memory.position = position;
+            memory.exact = exact;
+        });
+        remembered.map_err(|error| error.to_string())
     }
 
     /// Waits, with a limit, for what the peer has not acknowledged yet.
@@ -390,25 +396,32 @@ impl Engine {
     fn release_follow(&mut self) -> Result<(), String> {
         self.link.close(self.now, "the secondary stops");
         self.follower.open = false;
-        self.sync_now().map_err(|errno| format!("the disk did not take everything: {errno}"))?;
-        let position = self.store.position(self.seq);
-        let known = self.store.memory.in_sync_with.is_some()
-            || self.store.memory.copy == CopyState::Outdated;
-        self.store
-            .remember(|memory| {
-                memory.position = position;
-                memory.exact = known;
-            })
-            .map_err(|error| error.to_string())?;
+        if let Err(reason) = self.remember_follow() {
+            // What was remembered last is what a crash would have left, and true.
+            self.log('W', format!("{reason}; the next return starts from an older position"));
+        }
         self.objects.clear();
         self.follower = Default::default();
         Ok(())
     }
 
-    fn sync_now(&self) -> Result<(), crate::disk::Errno> {
+    fn remember_follow(&mut self) -> Result<(), String> {
+        self.sync_now()?;
+        let position = self.store.position(self.seq);
+        let known = self.store.memory.in_sync_with.is_some()
+            || self.store.memory.copy == CopyState::Outdated;
+        let remembered = self.store.remember(|memory| {
+            memory.position = position;
+            memory.exact = known;
+        });
+        remembered.map_err(|error| error.to_string())
+    }
+
+    fn sync_now(&self) -> Result<(), String> {
         use std::os::fd::AsRawFd;
         let mut roots = self.objects.roots().iter();
-        roots.try_for_each(|root| crate::disk::sys::sync_fs(root.fd.as_raw_fd()))
+        let synced = roots.try_for_each(|root| crate::disk::sys::sync_fs(root.fd.as_raw_fd()));
+        synced.map_err(|errno| format!("the disk did not take everything: {errno}"))
     }
 
     fn shut_down(&mut self) -> Result<(), String> {

@@ -19,6 +19,7 @@ pub mod standing;
 pub use dirty::{Counts, DirtyRecord, DirtySet, Mark, ObjectKey, PageMap, Part, Portion};
 pub use files::{
     DirtyFile, FileError, LineageFile, Loaded, LoadedDirty, Memory, MemoryFile, Remembered,
+    is_full, with_reserve,
 };
 pub use handshake::{discard, handshake};
 pub use lineage::{LineageError, Relation, common_point, is_ancestor, relate};

@@ -3,9 +3,10 @@
 //!
 //! One small file, `lockstep control 1 <crc32> <length>` and JSON, replaced by write, fsync, rename,
 //! fsync of the directory. What only the death of the daemon must not lose is written without the
-//! two fsyncs.
+//! two fsyncs. On a full disk it takes the reserve of its folder.
 use crate::config::paths::Paths;
 use crate::decide::Memory;
+use crate::history::{is_full, with_reserve};
 use crate::model::{BootId, ModuleName};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -102,11 +103,12 @@ impl MemoryFile {
         let body = serde_json::to_vec(stored).map_err(|error| self.io("write", error.into()))?;
         let crc = crc32fast::hash(&body);
         let head = format!("{MAGIC} {VERSION} {crc:08x} {}\n", body.len());
-        self.replace(head.as_bytes(), &body, durable).map_err(|source| self.io("write", source))
+        let dir = self.path.parent().unwrap_or(Path::new("/"));
+        let replace = || self.replace(dir, head.as_bytes(), &body, durable);
+        with_reserve(dir, is_full, replace).map_err(|source| self.io("write", source))
     }
 
-    fn replace(&self, head: &[u8], body: &[u8], durable: bool) -> io::Result<()> {
-        let dir = self.path.parent().unwrap_or(Path::new("/"));
+    fn replace(&self, dir: &Path, head: &[u8], body: &[u8], durable: bool) -> io::Result<()> {
         fs::create_dir_all(dir)?;
         let draft = self.path.with_extension("new");
         let mut file = File::create(&draft)?;

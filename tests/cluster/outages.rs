@@ -1,5 +1,5 @@
 //! The guide's acceptance tests, whole nodes: shutdown, power cut, both at once.
-use crate::fixture::{Cluster, HEART_TIMEOUT, MODULE, SLACK, Wish};
+use crate::fixture::{Cluster, DATA, HEART_TIMEOUT, MODULE, SLACK, Wish};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -144,4 +144,29 @@ fn a_paused_primary_does_not_overwrite_its_successor() {
     }
     cluster.stop_client();
     crate::counter::check(&cluster.copy("n2"), &meanwhile);
+}
+
+/// The secondary's disk is full, the one with its own memory: the application goes on, and with room
+/// again the node is stopped, started and level.
+#[test]
+fn a_full_disk_on_the_secondary_stops_the_secondary_only() {
+    let Some(mut cluster) = Cluster::started("room", Wish::default()) else { return };
+    let application = cluster.application("n1");
+    cluster.start_client();
+    cluster.wait_acknowledged(200);
+    cluster.lab.run(["fill", "n2", "1"]);
+    cluster.lab.sh("n1", &format!("head -c 4M /dev/urandom >{DATA}/large"));
+    cluster.wait("n1", "ALONE Ready");
+    cluster.wait("n2", "WAIT NotReady");
+    let said = cluster.view("n2")["reason"].to_string();
+    assert!(said.contains("is full") && said.contains("No space left"), "{said}");
+    cluster.wait_acknowledged(200);
+    cluster.lab.run(["unfill", "n2"]);
+    cluster.ok("n2", &["stop", "-m", MODULE, "--wait"]);
+    cluster.ok("n2", &["start", "-m", MODULE]);
+    cluster.wait("n2", "SECOND Ready");
+    cluster.wait("n1", "PRIM Ready");
+    assert_eq!(cluster.application("n1"), application);
+    cluster.stop_client();
+    cluster.check_copies();
 }

@@ -1,6 +1,6 @@
 //! The few steps that durable files are made of. Tests listen in, cut the sequence after each step
 //! and drop what was not synced.
-use super::FileError;
+use super::{FileError, with_reserve};
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -45,12 +45,16 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     }
 }
 
-/// Replaces `path` by `bytes`: after a power cut it is the old file or the new one.
+/// Replaces `path` by `bytes`: after a power cut it is the old file or the new one. On a full disk
+/// it takes the reserve of the folder.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<File, FileError> {
-    let new = path.with_extension("new");
-    let file = create(&new, bytes)?;
-    rename(&new, path)?;
-    Ok(file)
+    let dir = path.parent().unwrap_or(Path::new("."));
+    with_reserve(dir, FileError::is_full, || {
+        let new = path.with_extension("new");
+        let file = create(&new, bytes)?;
+        rename(&new, path)?;
+        Ok(file)
+    })
 }
 
 /// A new file with this content, durable; its name is not.

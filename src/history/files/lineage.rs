@@ -9,7 +9,7 @@
 //! end is a torn tail: it was never promised and is dropped. A complete line that fails its
 //! checksum is rot: it is taken from the other copy, and where that cannot help the file is refused
 //! rather than shortened, because a history that forgets an epoch hides a fork.
-use super::{FileError, disk};
+use super::{FileError, disk, with_reserve};
 use crate::model::{EpochRecord, Lineage};
 use std::collections::HashMap;
 use std::fs::OpenOptions;
@@ -71,8 +71,9 @@ impl LineageFile {
         let refused = |why: String| FileError::Refused { path: self.paths[0].clone(), why };
         self.lineage.check_next(&epoch).map_err(|error| refused(error.to_string()))?;
         let line = line_of(&epoch).map_err(|error| refused(error.to_string()))?;
+        let dir = self.paths[0].parent().unwrap_or(Path::new(".")).to_owned();
         for index in [0, 1] {
-            self.append_line(index, &line)?;
+            with_reserve(&dir, FileError::is_full, || self.append_line(index, &line))?;
         }
         self.lineage.epochs.push(epoch);
         Ok(())

@@ -4,6 +4,7 @@
 //! DIR/lineage.a, lineage.b   every change of the right to write, appended, two copies
 //! DIR/memory                 what this node knows of its own copy, replaced as a whole
 //! DIR/dirty                  what the peer may lack, appended while ALONE
+//! DIR/reserve                room for the others on a full disk
 //! ```
 //!
 //! Each function returns when its bytes are on disk. The order in which they are called makes the
@@ -21,11 +22,13 @@ mod disk;
 mod lineage;
 mod memory;
 mod remembered;
+mod reserve;
 
 pub use dirty::{DirtyFile, Loaded, LoadedDirty};
 pub use lineage::LineageFile;
 pub use memory::{Memory, MemoryFile};
 pub use remembered::Remembered;
+pub use reserve::{is_full, with_reserve};
 
 use std::path::{Path, PathBuf};
 
@@ -47,6 +50,10 @@ pub enum FileError {
 }
 
 impl FileError {
+    fn is_full(&self) -> bool {
+        matches!(self, FileError::Io { source, .. } if is_full(source))
+    }
+
     fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> FileError {
         let path = path.to_owned();
         move |source| FileError::Io { action, path, source }
