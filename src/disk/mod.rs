@@ -2,10 +2,12 @@
 //!
 //! Everything happens beneath a directory descriptor that was opened before anything was mounted
 //! over it, through object numbers; no path is ever resolved again.
+pub mod behind;
 pub mod objects;
 pub mod perform;
 pub mod sys;
 
+pub use behind::{Behind, Chunk};
 pub use objects::{Object, Objects};
 pub use perform::{Performed, perform};
 

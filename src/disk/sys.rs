@@ -235,6 +235,26 @@ pub fn fallocate(fd: RawFd, mode: u32, offset: u64, length: u64) -> Result<()> {
     check(unsafe { libc::fallocate(fd, mode as i32, offset, length) }).map(drop)
 }
 
+/// Starts writing dirty pages of the range out and waits until the device has taken them. Not
+/// durable: sync_file_range(2) sends no barrier.
+pub fn write_out(fd: RawFd, offset: u64, length: u64) -> Result<()> {
+    let (offset, length) = (offset as libc::off64_t, length as libc::off64_t);
+    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+        | libc::SYNC_FILE_RANGE_WRITE
+        | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: plain call on a descriptor.
+    check(unsafe { libc::sync_file_range(fd, offset, length, flags) }).map(drop)
+}
+
+/// Drops clean pages of the range from the page cache. Advice: nothing depends on it.
+pub fn drop_cached(fd: RawFd, offset: u64, length: u64) {
+    let (offset, length) = (offset as libc::off_t, length as libc::off_t);
+    // SAFETY: plain call on a descriptor.
+    unsafe {
+        libc::posix_fadvise(fd, offset, length, libc::POSIX_FADV_DONTNEED);
+    }
+}
+
 /// Copies the whole range or fails; both nodes must end with the same bytes.
 pub fn copy_range(from: RawFd, at: u64, to: RawFd, to_at: u64, length: u64) -> Result<u64> {
     let (mut source, mut target) = (at as libc::off64_t, to_at as libc::off64_t);

@@ -244,7 +244,7 @@ impl Engine {
         }
         crate::engine::failpoint("before-apply");
         match perform(&mut self.objects, &op) {
-            Ok(_) => {}
+            Ok(_) => self.write_behind(&op),
             Err(errno) if is_own_failure(errno) => {
                 return self.follower_fault(&format!("an operation failed here: {errno}"));
             }
@@ -377,7 +377,7 @@ impl Engine {
     }
 
     /// The own disk failed or is full: this copy ends here, and the primary hears why.
-    fn follower_fault(&mut self, reason: &str) {
+    pub fn follower_fault(&mut self, reason: &str) {
         let reason = format!("{}: {reason}", self.config.node);
         let outdated = self.outdate().is_ok();
         self.send(&Frame::Leave { outdated, reason: reason.clone() });

@@ -529,6 +529,7 @@ impl Engine {
 
     pub fn perform_here(&mut self, op: &Op, want: Want) -> Result<Vec<u8>, Errno> {
         let performed = perform(&mut self.objects, op)?;
+        self.write_behind(op);
         self.remember_times(op);
         let out = Out::default();
         Ok(match (want, performed) {

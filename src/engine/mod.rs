@@ -10,6 +10,7 @@ mod admission;
 mod alone;
 mod answers;
 mod barrier;
+mod behind;
 mod compare_dirs;
 mod compare_files;
 mod control;

@@ -11,7 +11,7 @@ use super::store::Store;
 use crate::capture::abi::{self, Call, Out, init_flag};
 use crate::capture::device::{Device, Read};
 use crate::capture::ring::Wake;
-use crate::disk::{Errno, Objects};
+use crate::disk::{Behind, Errno, Objects};
 use crate::link::{Lane, Link, LinkEvent};
 use crate::model::{BootId, EngineConfig, EngineEvent, EngineMode};
 use crate::wire::Frame;
@@ -35,6 +35,8 @@ pub enum Done {
     DirtySaved(Result<(), Errno>),
     /// A syncfs over all directories.
     AllSynced { tag: SyncTag, result: Result<(), Errno> },
+    /// A chunk of a long stream left the page cache.
+    WrittenOut(Result<(), Errno>),
     /// A cold read, to be answered.
     Read { slot: Slot, result: Result<Vec<u8>, Errno> },
     /// What a return asked this secondary.
@@ -88,6 +90,7 @@ pub struct Engine {
     pub captures: Vec<Capture>,
     pub leader: Leader,
     pub follower: Follower,
+    pub behind: Behind,
     /// Leader: last number drawn. Follower: last operation applied.
     pub seq: u64,
     pub stats: Stats,
@@ -135,6 +138,7 @@ impl Engine {
             captures: Vec::new(),
             leader: Leader::default(),
             follower: Follower::default(),
+            behind: Behind::default(),
             seq,
             stats: Stats::default(),
             now,
@@ -433,6 +437,7 @@ impl Engine {
             Done::Synced { seq, result } => self.follower_synced(seq, result),
             Done::DirtySaved(result) => self.marks_saved(result),
             Done::AllSynced { tag, result } => self.all_synced(tag, result),
+            Done::WrittenOut(result) => self.written_out(result),
             Done::Read { slot, result: Ok(bytes) } => self.reply(slot, None, &bytes),
             Done::Read { slot, result: Err(errno) } => self.reply(slot, Some(errno), &[]),
             Done::Answered { id, bodies } => self.tell_answers(id, bodies),

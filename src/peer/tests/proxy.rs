@@ -16,8 +16,8 @@ struct State {
     there_cut: AtomicBool,
     back_cut: AtomicBool,
     dropped: AtomicU64,
-    /// Every so many packets one is lost; 0: none.
-    lose_every: AtomicU64,
+    /// One of so many packets is lost; 0: none.
+    lose_one_of: AtomicU64,
     passed: AtomicU64,
 }
 
@@ -25,11 +25,18 @@ impl State {
     /// Whether a packet in a direction with this switch is lost.
     fn loses(&self, cut: &AtomicBool) -> bool {
         let passed = self.passed.fetch_add(1, Ordering::Relaxed) + 1;
-        let every = self.lose_every.load(Ordering::Relaxed);
-        let lost = cut.load(Ordering::Relaxed) || (every > 0 && passed.is_multiple_of(every));
+        let of = self.lose_one_of.load(Ordering::Relaxed);
+        let lost = cut.load(Ordering::Relaxed) || (of > 0 && scattered(passed).is_multiple_of(of));
         self.dropped.fetch_add(u64::from(lost), Ordering::Relaxed);
         lost
     }
+}
+
+/// Which packets are lost is the same in every run, and no rhythm: with one, an exchange of as many
+/// packets loses the same packet each time.
+fn scattered(count: u64) -> u64 {
+    let mixed = (count ^ (count >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 33
 }
 
 impl Proxy {
@@ -51,8 +58,8 @@ impl Proxy {
         self.state.back_cut.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn lose_every(&self, packets: u64) {
-        self.state.lose_every.store(packets, Ordering::Relaxed);
+    pub(super) fn lose_one_of(&self, packets: u64) {
+        self.state.lose_one_of.store(packets, Ordering::Relaxed);
     }
 
     pub(super) fn heal(&self) {
