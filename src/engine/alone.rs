@@ -9,11 +9,45 @@ use super::requests::Slot;
 use super::run::{Done, Engine};
 use super::touch::{Touch, made, touches};
 use crate::disk::{Errno, sys};
-use crate::history::{DirtyRecord, Recent};
+use crate::history::{DirtyRecord, ObjectKey, Recent};
 use crate::model::{EngineEvent, EngineMode, EpochKind};
 use crate::wire::Durability;
 use bytes::Bytes;
+use std::collections::HashSet;
 use std::os::fd::AsRawFd;
+
+/// Records on their way to the disk. What they speak of must not be changed before they are there.
+#[derive(Default)]
+pub struct Unsaved {
+    records: Vec<DirtyRecord>,
+    keys: HashSet<ObjectKey>,
+    /// Of the records that are being made durable.
+    saving: HashSet<ObjectKey>,
+}
+
+impl Unsaved {
+    pub fn extend(&mut self, records: Vec<DirtyRecord>) {
+        self.keys.extend(records.iter().map(DirtyRecord::key));
+        self.records.extend(records);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    fn holds(&self, key: ObjectKey) -> bool {
+        self.keys.contains(&key) || self.saving.contains(&key)
+    }
+
+    fn take(&mut self) -> Vec<DirtyRecord> {
+        self.saving = std::mem::take(&mut self.keys);
+        std::mem::take(&mut self.records)
+    }
+
+    fn saved(&mut self) {
+        self.saving.clear();
+    }
+}
 
 impl Engine {
     pub fn order_local(&mut self, deferred: Deferred) {
@@ -21,22 +55,30 @@ impl Engine {
             return self.fail(deferred.slot, Errno::IO);
         }
         let touched = touches(&mut self.objects, &deferred.draft.op);
-        if !self.mark(&touched) || self.store.dirty_file.is_none() {
-            return self.apply_here(deferred);
+        self.mark(&touched);
+        if self.must_wait_for_marks(&touched) {
+            self.leader.deferred.push(deferred);
+            return;
         }
-        self.leader.deferred.push(deferred);
+        self.apply_here(deferred);
     }
 
-    /// Marks what the peer will lack; `true` if something new is to be saved.
-    fn mark(&mut self, touched: &[Touch]) -> bool {
+    /// Marks what the peer will lack.
+    fn mark(&mut self, touched: &[Touch]) {
         if !self.must_mark() {
-            return false;
+            return;
         }
-        let before = self.leader.unsaved.len();
+        let mut records = Vec::new();
         for touch in touched {
-            touch.mark(&mut self.leader.dirty, &mut self.leader.unsaved);
+            touch.mark(&mut self.leader.dirty, &mut records);
         }
-        self.leader.unsaved.len() > before
+        self.add_unsaved(records);
+    }
+
+    /// A mark of something that is touched is not on disk yet: its own, or an earlier one's.
+    pub fn must_wait_for_marks(&self, touched: &[Touch]) -> bool {
+        let unsaved = &self.leader.unsaved;
+        self.store.dirty_file.is_some() && touched.iter().any(|touch| unsaved.holds(touch.key()))
     }
 
     /// Without a base there is nothing to be relative to: the next return compares everything.
@@ -86,14 +128,21 @@ impl Engine {
                 return;
             }
         }
-        let records = std::mem::take(&mut self.leader.unsaved);
+        let records = self.leader.unsaved.take();
         let waiting = std::mem::take(&mut self.leader.deferred);
         if let Err(error) = self.store.append_dirty(&records) {
+            self.leader.unsaved.saved();
             return self.marks_failed(&error.to_string(), waiting);
         }
         match self.store.dirty_file.as_ref().map(|file| file.sync_handle()) {
-            None => waiting.into_iter().for_each(|deferred| self.apply_here(deferred)),
-            Some(Err(error)) => self.marks_failed(&error.to_string(), waiting),
+            None => {
+                self.leader.unsaved.saved();
+                waiting.into_iter().for_each(|deferred| self.apply_here(deferred));
+            }
+            Some(Err(error)) => {
+                self.leader.unsaved.saved();
+                self.marks_failed(&error.to_string(), waiting);
+            }
             Some(Ok(file)) => {
                 self.leader.saving = Some(waiting);
                 self.pool.run(move || Done::DirtySaved(sys::sync_file(file.as_raw_fd(), true)));
@@ -103,6 +152,7 @@ impl Engine {
 
     pub fn marks_saved(&mut self, result: Result<(), Errno>) {
         let waiting = self.leader.saving.take().unwrap_or_default();
+        self.leader.unsaved.saved();
         if let Err(errno) = result {
             return self.marks_failed(&errno.to_string(), waiting);
         }
@@ -119,7 +169,9 @@ impl Engine {
     }
 
     pub fn add_unsaved(&mut self, records: Vec<DirtyRecord>) {
-        self.leader.unsaved.extend(records);
+        if self.store.dirty_file.is_some() {
+            self.leader.unsaved.extend(records);
+        }
     }
 
     /// Nothing waits for marks: a return may end.

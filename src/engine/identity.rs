@@ -8,7 +8,7 @@
 use super::leader::Session;
 use super::locate::{self, Found};
 use super::run::{Done, Engine};
-use crate::disk::sys;
+use crate::disk::{Errno, sys};
 use crate::history::ObjectKey;
 use crate::model::Plan;
 use crate::wire::{Entry, ObjId, Op};
@@ -190,23 +190,52 @@ impl Engine {
             return;
         }
         ret.locating = true;
-        let session = self.leader.session_number;
+        let walk = (self.leader.session_number, self.leader.dirs_moved);
         let roots: Vec<OwnedFd> =
             self.objects.roots().iter().filter_map(|root| root.fd.try_clone().ok()).collect();
         self.pool.run(move || {
             let found = locate::walk(roots, &wanted, None);
-            Done::Located { session, wanted, found }
+            Done::Located { walk, wanted, found }
         });
     }
 
-    pub fn located(&mut self, session: u64, wanted: &[ObjectKey], found: &[Found]) {
+    /// A directory was renamed while a walk may be under way.
+    pub fn count_moved(&mut self, op: &Op) {
+        let Op::Rename { parent, name, new_parent, new_name, .. } = op else { return };
+        if self.leader.ret.is_none() {
+            return;
+        }
+        // An exchange moves both.
+        for (parent, name) in [(parent, name), (new_parent, new_name)] {
+            let moved = self.objects.child(*parent, name);
+            let kind = moved.and_then(|id| self.objects.get(id).ok()).map(|object| object.kind);
+            self.leader.dirs_moved += u64::from(kind == Some(libc::S_IFDIR));
+        }
+    }
+
+    /// `walk`: the session and the count of moved directories when it began.
+    pub fn located(
+        &mut self,
+        walk: (u64, u64),
+        wanted: &[ObjectKey],
+        found: Result<Vec<Found>, Errno>,
+    ) {
+        let (session, dirs_moved) = walk;
         let current = session == self.leader.session_number;
         if !current || self.leader.session != Session::Returning || self.leader.ret.is_none() {
             return;
         }
+        let found = match found {
+            Ok(found) => found,
+            Err(errno) => {
+                return self.break_session(&format!("the own copy could not be searched: {errno}"));
+            }
+        };
+        // What lay in a directory that moved may have been passed by.
+        let complete = dirs_moved == self.leader.dirs_moved;
         let mut names = Vec::new();
         let mut moved = HashSet::new();
-        for found in found {
+        for found in &found {
             match locate::adopt(&mut self.objects, found) {
                 Some(name) => names.push(name),
                 None => drop(moved.insert(found.key)),
@@ -217,7 +246,7 @@ impl Engine {
             match self.objects.by_key(*key) {
                 Some(id) => drop(ret.names.entry(id).or_default()),
                 // No name leads to it any more, or its number is another's now: gone for good.
-                None if !moved.contains(key) => self.leader.dirty.forget(*key),
+                None if complete && !moved.contains(key) => self.leader.dirty.forget(*key),
                 None => {}
             }
         }

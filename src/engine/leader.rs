@@ -10,6 +10,7 @@
 //! The loop is the only order there is: what is sent first is applied first on both copies. No
 //! operation needs a lock of ours, because the kernel holds the inode and directory locks of
 //! conflicting requests until we answer.
+use super::alone::Unsaved;
 use super::barrier::{Barrier, Barriers, Echo, syncs_here};
 use super::pieces::Pieces;
 use super::reintegrate::Return;
@@ -18,7 +19,7 @@ use super::run::Engine;
 use super::touch::{Touch, made, touches};
 use crate::capture::abi::{FOR_EVER, Out};
 use crate::disk::{Errno, Performed, perform, sys};
-use crate::history::{DirtyRecord, DirtySet, Recent};
+use crate::history::{DirtySet, Recent};
 use crate::model::{EngineEvent, EngineMode, Level, NodeName};
 use crate::wire::{Durability, Frame, ObjId, Op, OpRecord};
 use bytes::Bytes;
@@ -106,11 +107,13 @@ pub struct Leader {
     pub held: VecDeque<Deferred>,
     pub deferred: Vec<Deferred>,
     pub saving: Option<Vec<Deferred>>,
-    pub unsaved: Vec<DirtyRecord>,
+    pub unsaved: Unsaved,
     pub dirty: DirtySet,
     pub recent: Option<Recent>,
     pub ret: Option<Return>,
     pub touched: HashSet<ObjId>,
+    /// Directories that were moved so far: a walk that saw this change may have missed something.
+    pub dirs_moved: u64,
     /// What a return looked at and nobody uses: forgotten bit by bit.
     pub idle: Vec<ObjId>,
     pub times_due: Option<Instant>,
@@ -235,8 +238,8 @@ impl Engine {
             for touch in &touched {
                 touch.record(&mut self.leader.dirty, &mut records);
             }
-            if !records.is_empty() && self.store.dirty_file.is_some() {
-                self.leader.unsaved.extend(records);
+            self.add_unsaved(records);
+            if self.must_wait_for_marks(&touched) {
                 self.leader.deferred.push(deferred);
                 return;
             }
@@ -530,6 +533,7 @@ impl Engine {
     pub fn perform_here(&mut self, op: &Op, want: Want) -> Result<Vec<u8>, Errno> {
         let performed = perform(&mut self.objects, op)?;
         self.write_behind(op);
+        self.count_moved(op);
         self.remember_times(op);
         let out = Out::default();
         Ok(match (want, performed) {

@@ -1,12 +1,13 @@
 //! Names of inodes that are known by number only: after a restart the dirty set names objects by
 //! inode, and an object may have lost the name under which it was seen. A walk reads directory
 //! entries and nothing else.
-use crate::disk::{Objects, sys};
+use crate::disk::{Errno, Objects, sys};
 use crate::history::ObjectKey;
 use crate::wire::ObjId;
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Instant;
 
 /// An inode and the names that lead to it from the root of its directory.
@@ -17,24 +18,37 @@ pub struct Found {
 }
 
 /// Walks the directories below `roots` and finds the wanted inodes, until it is over or `until` has
-/// passed. Runs on the pool.
-pub fn walk(roots: Vec<OwnedFd>, wanted: &[ObjectKey], until: Option<Instant>) -> Vec<Found> {
+/// passed. Runs on the pool. A directory that moves meanwhile may be missed with all in it. An error
+/// is one of reading; then nothing is known of what was not found.
+pub fn walk(
+    roots: Vec<OwnedFd>,
+    wanted: &[ObjectKey],
+    until: Option<Instant>,
+) -> Result<Vec<Found>, Errno> {
     let mut found = Vec::new();
-    for (dir, root) in roots.iter().enumerate() {
+    for (dir, root) in roots.into_iter().enumerate() {
         let dir = dir as u16;
         let inos: HashSet<u64> =
             wanted.iter().filter(|key| key.dir == dir).map(|key| key.ino).collect();
         if inos.is_empty() {
             continue;
         }
-        let mut stack = vec![(root.try_clone().ok(), Vec::<Vec<u8>>::new())];
-        while let Some((fd, path)) = stack.pop() {
+        // A directory is opened when its turn comes: no more descriptors than it is deep.
+        let root = Rc::new(root);
+        let mut stack = vec![(root, c".".to_owned(), Vec::<Vec<u8>>::new())];
+        while let Some((above, name, path)) = stack.pop() {
             if until.is_some_and(|until| Instant::now() >= until) {
-                return found;
+                return Ok(found);
             }
-            // Removed meanwhile: what was in it is found elsewhere or gone.
-            let Some(fd) = fd else { continue };
-            let Ok(entries) = sys::list_dir(fd.as_raw_fd()) else { continue };
+            let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+            let opened = sys::open_at(above.as_raw_fd(), &name, flags, 0);
+            let listed = opened.and_then(|fd| Ok((sys::list_dir(fd.as_raw_fd())?, Rc::new(fd))));
+            let (entries, fd) = match listed {
+                Ok(listed) => listed,
+                // Removed, or another thing now.
+                Err(Errno(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => continue,
+                Err(errno) => return Err(errno),
+            };
             for (name, ino, kind) in entries {
                 let mut child = path.clone();
                 child.push(name);
@@ -45,13 +59,12 @@ pub fn walk(roots: Vec<OwnedFd>, wanted: &[ObjectKey], until: Option<Instant>) -
                 if kind == libc::DT_DIR
                     && let Some(Ok(name)) = child.last().map(|name| sys::name(name))
                 {
-                    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-                    stack.push((sys::open_at(fd.as_raw_fd(), &name, flags, 0).ok(), child));
+                    stack.push((fd.clone(), name, child));
                 }
             }
         }
     }
-    found
+    Ok(found)
 }
 
 /// Makes the objects on the way to a found inode known; number, parent and name of what is there
@@ -69,13 +82,9 @@ pub fn adopt(objects: &mut Objects, found: &Found) -> Option<(ObjId, ObjId, Byte
 /// Another name of an object whose remembered one is gone (an old hard link).
 pub fn find_name(objects: &mut Objects, id: ObjId) -> Option<(ObjId, Bytes)> {
     let key = objects.get(id).ok()?.key;
-    let root = objects.roots().get(usize::from(key.dir))?.fd.try_clone().ok()?;
-    let mut roots: Vec<OwnedFd> = Vec::new();
-    for other in objects.roots() {
-        roots.push(other.fd.try_clone().ok()?);
-    }
-    drop(root);
-    let found = walk(roots, &[key], None).into_iter().next()?;
+    let clones = objects.roots().iter().map(|root| root.fd.try_clone());
+    let roots: Vec<OwnedFd> = clones.collect::<Result<_, _>>().ok()?;
+    let found = walk(roots, &[key], None).ok()?.into_iter().next()?;
     let mut parent = ObjId::root(usize::from(key.dir));
     let (name, dirs) = found.path.split_last()?;
     for dir in dirs {

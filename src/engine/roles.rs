@@ -140,15 +140,25 @@ impl Engine {
         })
     }
 
-    /// The only member starts again. Its marks name inodes that nobody has looked up since: until
-    /// finding them is proven beyond doubt, the next return compares everything by digests. More
-    /// is read, no more is sent than what differs, and no change can be missed.
+    /// The only member starts again. After an orderly stop its marks name all that the peer may
+    /// lack; they name inodes, and a walk finds their names when the peer returns. After a crash
+    /// what was made last may lack its mark as new, for its inode is known only once it is there:
+    /// then the next return compares everything by digests. More is read, no more is sent than what
+    /// differs, and no change can be missed.
     fn lead_again(&mut self) -> Result<(), crate::history::FileError> {
+        let loaded = self.store.loaded.take();
+        let whole = self.store.memory.exact && self.store.dirty_file.is_some();
+        let kept = loaded.filter(|_| whole);
+        let base = self.store.memory.dirty_base.filter(|_| kept.is_some());
         self.store.remember(|memory| {
             memory.exact = false;
-            memory.dirty_base = None;
+            memory.dirty_base = base;
         })?;
-        self.store.drop_dirty_file()
+        match kept {
+            Some(kept) => self.leader.dirty = kept,
+            None => self.store.drop_dirty_file()?,
+        }
+        Ok(())
     }
 
     fn mount_all(&mut self) -> Result<(), String> {
@@ -357,6 +367,10 @@ impl Engine {
     fn remember_release(&mut self, applied: u64, exact: bool) -> Result<(), String> {
         self.sync_now()?;
         let position = self.store.position(applied);
+        // What a return had sent does not count until the peer's disk had it.
+        if let (false, Some(recent)) = (self.leader.member, self.leader.recent.take()) {
+            let _ = self.leader.dirty.union(&recent.initial_dirty_set());
+        }
         if let Some(file) = &mut self.store.dirty_file {
             file.checkpoint(&mut self.leader.dirty).map_err(|error| error.to_string())?;
         }

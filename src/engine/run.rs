@@ -43,9 +43,9 @@ pub enum Done {
     Answered { id: u64, bodies: Vec<crate::wire::AnswerBody> },
     /// Where objects are that are known by inode number only.
     Located {
-        session: u64,
+        walk: (u64, u64),
         wanted: Vec<crate::history::ObjectKey>,
-        found: Vec<super::locate::Found>,
+        found: Result<Vec<super::locate::Found>, Errno>,
     },
     /// What only this copy has, for the person who decides.
     Forked { verdict: Box<crate::model::Verdict>, text: String },
@@ -442,7 +442,7 @@ impl Engine {
             Done::Read { slot, result: Err(errno) } => self.reply(slot, Some(errno), &[]),
             Done::Answered { id, bodies } => self.tell_answers(id, bodies),
             Done::Forked { verdict, text } => self.tell_decision(*verdict, text),
-            Done::Located { session, wanted, found } => self.located(session, &wanted, &found),
+            Done::Located { walk, wanted, found } => self.located(walk, &wanted, found),
         }
     }
 }

@@ -104,6 +104,13 @@ fn size_of(objects: &mut Objects, id: ObjId) -> u64 {
 }
 
 impl Touch {
+    pub fn key(&self) -> ObjectKey {
+        match self {
+            Touch::Names(key) | Touch::Attributes(key) | Touch::Whole(key) => *key,
+            Touch::Pages(key, _) => *key,
+        }
+    }
+
     /// The peer may lack what this touches: the operation cannot be sent to it.
     pub fn is_dirty(&self, set: &DirtySet) -> bool {
         match self {
