@@ -142,6 +142,9 @@ pub struct NodeView {
     pub addresses: Vec<(String, String)>,
     /// The daemon there answers (always true for the own node).
     pub reachable: bool,
+    /// Lans without a link and why, as far as it is known.
+    #[serde(default)]
+    pub problems: Vec<(String, String)>,
     #[serde(default)]
     pub version: Option<String>,
     /// Digest of its `cluster.xml`.

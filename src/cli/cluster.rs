@@ -95,7 +95,7 @@ fn init(context: &mut Context<'_>, verb: ClusterVerb) -> Result<u8, Refusal> {
     if let Some(Response::Refused(refusal)) = offline::answer(&context.paths, &request) {
         return Err(refusal);
     }
-    let next = tell_daemon(context)?;
+    let next = tell_daemon(context, force)?;
     let (cluster, node) = (pki.cluster(), pki.node());
     let text = format!(
         "cluster {cluster} begun, this node is {node}; {next}to add a node, run \
@@ -123,7 +123,7 @@ fn join(context: &mut Context<'_>, verb: ClusterVerb) -> Result<u8, Refusal> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(format!("start the network part: {error}")))?;
     let joined = runtime.block_on(peer::join(options)).map_err(|error| peer_refusal(&error))?;
-    let next = tell_daemon(context)?;
+    let next = tell_daemon(context, force)?;
     let nodes: Vec<String> = joined.cluster.nodes().iter().map(NodeName::to_string).collect();
     let text = format!(
         "node {} joined cluster {} through {}; {next}nodes are: {}",
@@ -158,7 +158,8 @@ fn machine_name() -> Result<NodeName, Refusal> {
 }
 
 /// A daemon that runs already reads keys and `cluster.xml` now. Answers what is left to do.
-fn tell_daemon(context: &mut Context<'_>) -> Result<&'static str, Refusal> {
+/// `force`: it may run as a member of the cluster that was left.
+fn tell_daemon(context: &mut Context<'_>, force: bool) -> Result<&'static str, Refusal> {
     let mut request = context.request(Command::ClusterConfig { xml: None });
     request.module = None;
     match context.send(&request) {
@@ -168,6 +169,7 @@ fn tell_daemon(context: &mut Context<'_>) -> Result<&'static str, Refusal> {
         Err(error) => Err(super::ask::refusal(&error)),
         Ok(replies) => match replies.into_iter().last().map(|reply| reply.response) {
             Some(Response::Refused(refusal)) => Err(refusal),
+            _ if force => Ok("restart its daemon: until then it serves the former cluster; "),
             _ => Ok(""),
         },
     }

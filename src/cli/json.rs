@@ -176,10 +176,12 @@ fn summary(view: &crate::api::view::ModuleSummary) -> Value {
 fn cluster(view: &ClusterView) -> Value {
     let node = |node: &NodeView| {
         let address = |(lan, address): &(String, String)| json!({ "lan": lan, "address": address });
+        let problem = |(lan, reason): &(String, String)| json!({ "lan": lan, "reason": reason });
         json!({
             "node": node.node,
             "addresses": node.addresses.iter().map(address).collect::<Value>(),
             "reachable": node.reachable,
+            "problems": node.problems.iter().map(problem).collect::<Value>(),
             "version": node.version,
             "config_digest": node.config_digest,
             "modules": node.modules.iter().map(summary).collect::<Value>(),

@@ -275,6 +275,9 @@ fn cluster(view: &ClusterView) -> String {
         for (lan, address) in &node.addresses {
             let _ = writeln!(text, "  lan {lan:<12} {address}");
         }
+        for (lan, problem) in &node.problems {
+            let _ = writeln!(text, "  no link on lan {lan}: {problem}");
+        }
         match &node.config_digest {
             Some(digest) if mine.is_some_and(|mine| mine != digest) => {
                 let digest = short(digest);

@@ -285,6 +285,10 @@ async fn cluster_view(member: &Member, modules: &[ModuleSummary]) -> ClusterView
         NodeView {
             addresses: addresses.collect(),
             reachable: own || links.iter().any(|link| link.connected),
+            problems: links
+                .iter()
+                .filter_map(|link| Some((link.lan.clone(), link.problem.clone()?)))
+                .collect(),
             version: if own {
                 Some(env!("CARGO_PKG_VERSION").to_owned())
             } else {

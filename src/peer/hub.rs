@@ -365,6 +365,11 @@ impl Hub {
         Ok(routes.into_iter().map(|(_, _, route)| route).collect())
     }
 
+    /// A refusal says more than the silence after it.
+    fn problem(&self, key: &LanKey, address: SocketAddr) -> Option<String> {
+        self.refusals.get(&address.ip()).or_else(|| self.problems.get(key)).cloned()
+    }
+
     fn status(&self) -> Vec<LanStatus> {
         let mut lans: Vec<LanStatus> = self
             .targets()
@@ -381,7 +386,7 @@ impl Hub {
                     cluster_digest: theirs.map(|hello| hello.cluster_digest.clone()),
                     silent_ms: self.heard.get(&key).map(|at| at.elapsed().as_millis() as u64),
                     rtt_us: link.map(|link| link.connection.rtt().as_micros() as u64),
-                    problem: self.problems.get(&key).cloned(),
+                    problem: self.problem(&key, target.address).filter(|_| link.is_none()),
                     node: key.0,
                     lan: key.1,
                 }

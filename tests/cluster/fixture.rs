@@ -161,6 +161,11 @@ impl Cluster {
         calls.filter(|call| call.script != "transition").map(|call| call.script).collect()
     }
 
+    /// A folder outside the nodes, which they see under the same path.
+    pub fn outside(&self) -> &Path {
+        self.outside.path()
+    }
+
     /// Where the node's own copy of the data can be read from outside.
     pub fn copy(&self, node: &str) -> PathBuf {
         self.lab.path(node, DATA)

@@ -11,6 +11,7 @@ mod counter;
 mod fixture;
 mod kills;
 mod outages;
+mod refusals;
 mod rows;
 mod split;
 #[path = "../support/lab.rs"]
