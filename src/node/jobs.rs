@@ -12,14 +12,11 @@ use crate::decide::{Event, Job, Outcome, Script};
 use crate::logbook::texts;
 use crate::model::{PeerMessage, Role};
 use crate::peer::PeersHandle;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 
-/// Pause between two looks for a script that is nobody's child any more.
-const LOOK: Duration = Duration::from_millis(50);
 /// How long killed processes are waited for.
 const KILL_LIMIT: Duration = Duration::from_secs(2);
 /// A word to the peer that was not answered by then is said again by whoever needs it.
@@ -90,13 +87,16 @@ impl Hands {
 
     async fn carry_out(&self, token: u64, job: Job, announced: bool) -> Outcome {
         match job {
-            Job::Script { script, args, force } => {
+            Job::Script { .. } | Job::Await { .. } => {
                 self.script.store(token, Ordering::Release);
-                let outcome = self.run(script, args, force).await;
+                let outcome = match job {
+                    Job::Script { script, args, force } => self.run(script, args, force).await,
+                    Job::Await { script, force } => self.await_script(script, force).await,
+                    _ => Outcome::Done,
+                };
                 let _ = self.script.compare_exchange(token, 0, Ordering::AcqRel, Ordering::Relaxed);
                 outcome
             }
-            Job::Await { script, force } => self.await_script(script, force).await,
             Job::TakeAddress => self.take_address(announced).await,
             Job::ReleaseAddress => self.release_address().await,
             Job::KillGroup => match self.group.kill(KILL_LIMIT).await {
@@ -108,19 +108,25 @@ impl Hands {
         }
     }
 
-    /// A script of an earlier daemon is found by its name among the module's processes.
+    /// A script that an earlier daemon began.
     async fn await_script(&self, script: Script, force: bool) -> Outcome {
-        let path = self.site.active.dir.join("bin").join(script.file_name());
-        let user = self.site.active.config.user.as_ref().filter(|_| script.is_stop());
-        let limit = user.map(|user| if force { user.force_stop } else { user.nice_stop });
-        let until = limit.map(|limit| tokio::time::Instant::now() + limit);
-        while self.group.members().is_ok_and(|pids| pids.iter().any(|pid| runs(*pid, &path))) {
-            if until.is_some_and(|until| tokio::time::Instant::now() > until) {
-                return Outcome::Failed(format!("{} did not end in time", path.display()));
-            }
-            tokio::time::sleep(LOOK).await;
+        let call =
+            self.limited(ScriptCall::new(file_of(script), &[], Role::Wait, ""), script, force);
+        let result = self.runner.await_adopted(call).await;
+        if result.is_success() {
+            return Outcome::Done;
         }
-        Outcome::Done
+        self.complain(script.file_name(), &result);
+        Outcome::Failed(result.describe())
+    }
+
+    /// The configured time limits of stop scripts.
+    fn limited(&self, call: ScriptCall, script: Script, force: bool) -> ScriptCall {
+        match self.site.active.config.user.as_ref().filter(|_| script.is_stop()) {
+            Some(user) if force => call.within(user.force_stop, Overrun::WholeModule),
+            Some(user) => call.within(user.nice_stop, Overrun::Script),
+            None => call,
+        }
     }
 
     async fn tell(&self, message: PeerMessage) -> Outcome {
@@ -165,15 +171,8 @@ impl Hands {
     async fn run(&self, script: Script, args: Vec<String>, force: bool) -> Outcome {
         let words: Vec<&str> = args.iter().map(String::as_str).collect();
         let role = role_in(&args);
-        let mut call = ScriptCall::new(file_of(script), &words, role, "transition");
-        let user = self.site.active.config.user.as_ref();
-        if let Some(user) = user.filter(|_| script.is_stop()) {
-            call = if force {
-                call.within(user.force_stop, Overrun::WholeModule)
-            } else {
-                call.within(user.nice_stop, Overrun::Script)
-            };
-        }
+        let call = ScriptCall::new(file_of(script), &words, role, "transition");
+        let call = self.limited(call, script, force);
         let word = match (script, force) {
             (_, true) => Some("force"),
             (Script::Prestart, false) => Some("start"),
@@ -207,13 +206,6 @@ impl Hands {
         let text = texts::script_failed(name, &result.describe(), &log.to_string_lossy());
         self.journal.write("user", text);
     }
-}
-
-/// Whether the process executes this script (as a program or as an interpreter's argument).
-fn runs(pid: u32, script: &Path) -> bool {
-    let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let script = script.as_os_str().as_encoded_bytes();
-    words.split(|byte| *byte == 0).take(4).any(|word| word == script)
 }
 
 /// The role that a script's arguments lead to: `[force] current next action`.

@@ -9,6 +9,7 @@
 //! limit over, or interrupted -> TERM -> grace -> KILL (the script's process group)
 //!                                               then, if asked, the whole module group
 //! ```
+mod adopted;
 mod environment;
 mod launch;
 mod userlog;
@@ -321,7 +322,7 @@ impl ScriptRunner {
         call: &ScriptCall,
         mut interrupted: watch::Receiver<u64>,
     ) -> ScriptEnd {
-        let limit = call.limit.unwrap_or(Duration::from_secs(u64::from(u32::MAX)));
+        let limit = call.limit.unwrap_or(forever());
         let early = tokio::select! {
             biased;
             status = child.wait() => return end_of(status),
@@ -335,21 +336,19 @@ impl ScriptRunner {
         if early { ScriptEnd::Interrupted { gone } } else { ScriptEnd::TimedOut { gone } }
     }
 
-    /// TERM, grace, KILL to the script's process group; `true` when the script is gone.
+    /// `true` when the script is gone.
     async fn stop(&self, child: &mut Child, call: &ScriptCall) -> bool {
+        // The number names the group until its leader is reaped, so it is reaped last.
         if let Some(pid) = child.id() {
-            // The number names the group until its leader is reaped, so it is reaped last.
-            launch::signal_group(pid, libc::SIGTERM);
-            let _ = timeout(call.grace, exited(pid)).await;
-            launch::signal_group(pid, libc::SIGKILL);
-        }
-        if call.overrun == Overrun::WholeModule
-            && let Err(error) = self.setup.group.kill(REAP_LIMIT).await
-        {
-            tracing::warn!(module = %self.setup.module, %error, "module group not killed");
+            self.end_group(pid, call).await;
         }
         timeout(REAP_LIMIT, child.wait()).await.is_ok()
     }
+}
+
+/// Where there is no limit.
+const fn forever() -> Duration {
+    Duration::from_secs(u32::MAX as u64)
 }
 
 /// Waits for the end of a process without reaping it.

@@ -325,3 +325,54 @@ fn logs_are_cut_to_their_newest_lines_and_old_files_go() {
     assert_eq!(fs::metadata(path("log.jsonl")).unwrap().len(), 9000);
     userlog::tidy(Path::new("/no/such/directory"), 1);
 }
+
+/// The daemon that began a script is gone; the new one knows it by name only.
+fn adopted(limit: Option<Duration>) -> ScriptCall {
+    let mut call = ScriptCall::new(Script::StartPrim, &[], Role::Wait, "");
+    call.limit = limit;
+    call.grace = Duration::from_millis(200);
+    call
+}
+
+#[tokio::test]
+async fn a_subshell_that_a_script_left_behind_is_not_the_script() {
+    let module = Module::new();
+    let script = "#!/bin/sh\n( while :; do sleep 600; done ) & echo $! > pid\nexit 0\n";
+    let result = module.run(script, Some(LIMIT), Overrun::Script).await;
+    assert_eq!(end(&result), ScriptEnd::Exit(0));
+    let pid = fs::read_to_string(module.runner.setup.active_dir.join("bin/pid")).unwrap();
+    assert!(lives(&pid));
+    let result = module.runner.await_adopted(adopted(None)).await;
+    assert_eq!(result, ScriptResult::Absent);
+    assert!(lives(&pid), "what the script left behind goes on");
+}
+
+#[tokio::test]
+async fn a_script_of_an_earlier_daemon_is_waited_for_and_can_be_ended() {
+    for (interrupts, text) in [(false, "sleep 600"), (true, "sleep 600"), (false, "sleep 0.5")] {
+        let module = Module::new();
+        let own = module.runner.setup.active_dir.join("bin/own");
+        module.script("start_prim", &format!("#!/bin/sh\necho $$ > own\n{text}\nexit 0\n"));
+        let earlier = module.runner.clone();
+        tokio::spawn(async move { earlier.run(adopted(None)).await });
+        until("the script runs", || fs::read_to_string(&own).is_ok_and(|pid| lives(&pid))).await;
+        let pid = fs::read_to_string(&own).unwrap();
+        let later = ScriptRunner::new((*module.runner.setup).clone());
+        let limit = (!interrupts && text == "sleep 600").then(|| Duration::from_millis(300));
+        let waits = later.clone();
+        let waiting = tokio::spawn(async move { waits.await_adopted(adopted(limit)).await });
+        if interrupts {
+            // An interruption is for whoever waits already.
+            until("somebody waits", || later.interrupts.receiver_count() > 0).await;
+            later.interrupt();
+        }
+        let result = tokio::time::timeout(LIMIT, waiting).await.unwrap().unwrap();
+        let wanted = match (interrupts, limit) {
+            (true, _) => ScriptEnd::Interrupted { gone: true },
+            (false, Some(_)) => ScriptEnd::TimedOut { gone: true },
+            (false, None) => ScriptEnd::Exit(0),
+        };
+        assert_eq!(end(&result), wanted);
+        assert!(!lives(&pid));
+    }
+}
