@@ -146,6 +146,7 @@ fn progress(progress: &Progress) -> Value {
         "bytes_todo": progress.bytes_todo,
         "bytes_sent": progress.bytes_sent,
         "bytes_per_second": progress.bytes_per_second,
+        "elapsed_ms": progress.elapsed_ms,
         "remaining_ms": progress.remaining_ms,
         "finished": progress.finished,
     })

@@ -414,6 +414,7 @@ impl Engine {
             bytes_todo: todo,
             bytes_sent: self.link.sent_bytes - ret.sent_before,
             bytes_per_second: rate,
+            elapsed_ms: elapsed,
             remaining_ms: (todo * 1000).checked_div(rate),
             finished: false,
         })

@@ -222,6 +222,9 @@ pub struct Progress {
     /// Bytes sent for the return, so far.
     pub bytes_sent: u64,
     pub bytes_per_second: u64,
+    /// Since the return began.
+    #[serde(default)]
+    pub elapsed_ms: u64,
     /// `None` until it can be told.
     pub remaining_ms: Option<u64>,
     pub finished: bool,

@@ -10,7 +10,7 @@ use crate::actions::script::{
 use crate::actions::vip::Probe;
 use crate::decide::{Event, Job, Outcome, Script};
 use crate::logbook::texts;
-use crate::model::{PeerMessage, Role};
+use crate::model::{NodeName, PeerMessage, Role};
 use crate::peer::PeersHandle;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +19,8 @@ use tokio::sync::{Mutex, mpsc};
 
 /// How long killed processes are waited for.
 const KILL_LIMIT: Duration = Duration::from_secs(2);
+/// Words to the peer that may wait for those before them.
+const MENTIONS_MAX: usize = 64;
 /// A word to the peer that was not answered by then is said again by whoever needs it.
 const TELL_LIMIT: Duration = Duration::from_millis(2_000);
 
@@ -32,6 +34,7 @@ pub struct Hands {
     pub peers: PeersHandle,
     pub journal: Journal,
     pub events: mpsc::Sender<Event>,
+    mentions: mpsc::Sender<PeerMessage>,
     /// Token of the script that runs, 0 for none.
     script: Arc<AtomicU64>,
 }
@@ -50,7 +53,9 @@ impl Hands {
         let runner = ScriptRunner::new(site.script_setup(group.clone()));
         let addresses = Arc::new(Mutex::new(Addresses::new(&site.active.config)));
         let script = Arc::new(AtomicU64::new(0));
-        Hands { site, runner, group, addresses, peers, journal, events, script }
+        let (mentions, waiting) = mpsc::channel(MENTIONS_MAX);
+        tokio::spawn(mention_all(peers.clone(), site.peer.clone(), waiting));
+        Hands { site, runner, group, addresses, peers, journal, events, mentions, script }
     }
 
     /// Begins a job; the answer comes as an event. `announced`: the peer said that it gave the
@@ -63,10 +68,12 @@ impl Hands {
         });
     }
 
-    /// Tells the peer something that nobody waits for.
+    /// Tells the peer something that nobody waits for, one after the other. While the peer is
+    /// silent the newest are lost.
     pub fn mention(&self, message: PeerMessage) {
-        let hands = self.clone();
-        tokio::spawn(async move { hands.tell(message).await });
+        if self.mentions.try_send(message).is_err() {
+            tracing::debug!("the peer is not told: too much waits for it");
+        }
     }
 
     /// Ends the script of this job if it still runs after `grace_ms`; 0: with everything of the
@@ -205,6 +212,12 @@ impl Hands {
         };
         let text = texts::script_failed(name, &result.describe(), &log.to_string_lossy());
         self.journal.write("user", text);
+    }
+}
+
+async fn mention_all(peers: PeersHandle, peer: NodeName, mut waiting: mpsc::Receiver<PeerMessage>) {
+    while let Some(message) = waiting.recv().await {
+        let _ = peers.send_within(&peer, message, TELL_LIMIT).await;
     }
 }
 

@@ -100,8 +100,8 @@ pub(super) struct Control {
     pub(super) status: Option<EngineStatus>,
     pub(super) engine_pid: Option<u32>,
     pub(super) since: jiff::Timestamp,
-    /// Of a module in STOP: its copy may lead, as its files say.
-    pub(super) may_lead: bool,
+    /// Of a module in STOP: its copy is current, as its files say.
+    pub(super) current_at_rest: bool,
     pub(super) returns: Returns,
     pub(super) file: MemoryFile,
     pub(super) engine_site: EngineSite,
@@ -140,7 +140,7 @@ pub fn spawn(
         status: None,
         engine_pid: None,
         since: jiff::Timestamp::now(),
-        may_lead: site.may_lead(),
+        current_at_rest: site.current_at_rest(),
         returns: Returns::default(),
         engine_site: EngineSite::new(&site.paths, &module, program),
         engine: None,
@@ -311,7 +311,7 @@ impl Control {
             self.engine_pid = None;
             self.status = None;
             self.ending = false;
-            self.may_lead = self.site.may_lead();
+            self.current_at_rest = self.site.current_at_rest();
         }
         let before = self.machine.state();
         let rival = self.machine.facts().peer.leads();

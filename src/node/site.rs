@@ -132,7 +132,7 @@ impl Site {
     }
 
     /// Of a copy whose engine does not run: what its files say.
-    pub fn may_lead(&self) -> bool {
+    pub fn current_at_rest(&self) -> bool {
         let memory = MemoryFile::new(&self.paths.engine_state(&self.active.name)).load();
         matches!(memory, Ok(Some(memory)) if memory.copy == CopyState::Current)
     }

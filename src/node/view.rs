@@ -47,7 +47,7 @@ pub(super) fn of(control: &mut Control) -> ModuleView {
     let mode = facts.engine.mode();
     let in_sync = matches!(mode, Some(EngineMode::LeadingMirror | EngineMode::FollowingReady));
     let side = facts.engine.side();
-    let up_to_date = side.map_or(control.may_lead, |side| side.copy == CopyState::Current);
+    let up_to_date = side.map_or(control.current_at_rest, |side| side.copy == CopyState::Current);
     let now = clock::now();
     let alive = control.hearts.alive();
     let known = facts.peer.report.as_ref().filter(|_| alive || facts.peer.connected);

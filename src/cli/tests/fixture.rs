@@ -67,6 +67,7 @@ pub fn view(state: State) -> ModuleView {
         bytes_todo: 3 << 20,
         bytes_sent: 1_100_000,
         bytes_per_second: 2 << 20,
+        elapsed_ms: 2500,
         remaining_ms: Some(1500),
         finished: false,
     };
