@@ -1,7 +1,7 @@
 //! S1, S3, A1 … A5: whatever is killed, nothing that returned to the application is missing.
-use crate::pair::{LIMIT, Node, Pair};
+use crate::pair::{LIMIT, Node, Pair, assert_same, tree};
 use crate::returns::churn;
-use lockstep::model::{EngineEvent, Level};
+use lockstep::model::{EngineCommand, EngineEvent, Level};
 use std::path::Path;
 use std::process::Child;
 use std::time::Instant;
@@ -100,8 +100,8 @@ fn secondary_dies_at(point: &str) {
     pair.n1.start();
     pair.n1.lead(true);
     churn(&pair.n1, &pair.dir, 5, 100);
-    pair.n2.start_with(&[("LOCKSTEP_FAILPOINT", point)]);
-    pair.n2.command(&lockstep::model::EngineCommand::Follow { discard: false, full: false });
+    pair.n2.start_with(&[(FAILPOINT, point)]);
+    pair.n2.command(&EngineCommand::Follow { discard: false, full: false });
     let mut writer = Recorded::start(&pair.n1, &pair.dir, "w");
     pair.n2.wait_end();
     std::thread::sleep(std::time::Duration::from_millis(1200));
@@ -133,17 +133,120 @@ fn a_primary_may_die_when_it_went_alone() {
     let mut pair = Pair::mirrored(Level::Mirror);
     churn(&pair.n1, &pair.dir, 1, 300);
     pair.n1.kill();
-    pair.n1.start_with(&[("LOCKSTEP_FAILPOINT", "after-go-alone-durable")]);
+    pair.n1.start_with(&[(FAILPOINT, "after-go-alone-durable")]);
     pair.n1.lead(true);
     pair.n1.wait(|event| matches!(event, EngineEvent::PeerReady { .. }));
     churn(&pair.n1, &pair.dir, 2, 200);
     pair.n2.kill();
     pair.n1.wait(lost);
-    pair.n1.command(&lockstep::model::EngineCommand::GoAlone { reason: "test".into() });
+    pair.n1.command(&EngineCommand::GoAlone { reason: "test".into() });
     pair.n1.wait_end();
     pair.n1.start();
     pair.n1.lead(false);
     churn(&pair.n1, &pair.dir, 3, 200);
     pair.return_n2();
+    pair.assert_equal();
+}
+
+const FAILPOINT: &str = "LOCKSTEP_FAILPOINT";
+
+/// A `Lead` that the engine must refuse, because its copy may not be the newest.
+fn may_not_lead(node: &mut Node) {
+    node.command(&EngineCommand::Lead { reason: "test".into(), forced: false });
+    let answer =
+        node.wait(|event| matches!(event, EngineEvent::Refused { .. } | EngineEvent::Leading));
+    assert!(matches!(answer, EngineEvent::Refused { .. }), "{} leads: {answer:?}", node.name);
+}
+
+/// A3: the leader has recorded that the other copy is in sync and dies before that copy knows it: it
+/// must not lead, the leader's has everything.
+#[test]
+fn a_primary_may_die_when_it_recorded_its_secondary() {
+    let mut pair = Pair::new(Level::Mirror);
+    pair.n1.start_with(&[(FAILPOINT, "after-leader-admit")]);
+    pair.n1.lead(true);
+    churn(&pair.n1, &pair.dir, 1, 300);
+    pair.n2.start();
+    pair.n2.command(&EngineCommand::Follow { discard: false, full: false });
+    pair.n1.wait_end();
+    may_not_lead(&mut pair.n2);
+    pair.n2.kill();
+    pair.n1.start();
+    pair.n1.lead(false);
+    churn(&pair.n1, &pair.dir, 2, 200);
+    pair.return_n2();
+    pair.assert_equal();
+}
+
+/// A4: the secondary has recorded that it leads and dies before its first change: it leads again,
+/// and the old primary gets what it lacks.
+#[test]
+fn a_secondary_may_die_when_it_took_over() {
+    let mut pair = Pair::new(Level::Mirror);
+    pair.n1.start();
+    pair.n2.start_with(&[(FAILPOINT, "after-lead-durable")]);
+    pair.n1.lead(true);
+    pair.n2.follow(false);
+    pair.await_ready();
+    let mut writer = Recorded::start(&pair.n1, &pair.dir, "w");
+    writer.await_more(200);
+    pair.n1.kill();
+    pair.n2.command(&EngineCommand::Lead { reason: "test".into(), forced: false });
+    pair.n2.wait_end();
+    pair.n2.start();
+    pair.n2.lead(false);
+    writer.verify(&pair.n2);
+    churn(&pair.n2, &pair.dir, 3, 200);
+    pair.n1.start();
+    pair.n1.follow(false);
+    pair.n1.wait(|event| matches!(event, EngineEvent::Ready));
+    pair.assert_equal();
+}
+
+/// A2: a secondary that recorded itself as outdated and died never leads by itself again.
+#[test]
+fn a_secondary_may_die_when_it_gave_its_copy_up() {
+    let mut pair = Pair::new(Level::Mirror);
+    pair.n1.start();
+    pair.n2.start_with(&[(FAILPOINT, "after-outdate")]);
+    pair.n1.lead(true);
+    pair.n2.follow(false);
+    pair.await_ready();
+    let mut writer = Recorded::start(&pair.n1, &pair.dir, "w");
+    writer.await_more(200);
+    pair.n2.command(&EngineCommand::Outdate { reason: "test".into() });
+    pair.n2.wait_end();
+    pair.n1.wait(lost);
+    pair.n1.go_alone();
+    writer.await_more(100);
+    pair.n2.start();
+    may_not_lead(&mut pair.n2);
+    pair.n2.follow(false);
+    pair.await_ready();
+    writer.verify(&pair.n1);
+    pair.assert_equal();
+}
+
+/// A11: a primary that gave its part back and died before it could say so: the secondary holds
+/// everything, takes over, and the old primary follows without a comparison of everything.
+#[test]
+fn a_primary_may_die_when_it_gave_its_part_back() {
+    let mut pair = Pair::new(Level::Mirror);
+    pair.n1.start_with(&[(FAILPOINT, "after-release-durable")]);
+    pair.n2.start();
+    pair.n1.lead(true);
+    pair.n2.follow(false);
+    pair.await_ready();
+    churn(&pair.n1, &pair.dir, 1, 300);
+    let before = tree(&pair.n1.backing);
+    pair.n1.command(&EngineCommand::Release);
+    pair.n1.wait_end();
+    pair.n2.wait(|event| matches!(event, EngineEvent::PrimaryLost { .. }));
+    pair.n2.lead(false);
+    assert_same("the secondary lacks something", &before, &pair.n2.tree(&pair.dir));
+    churn(&pair.n2, &pair.dir, 2, 200);
+    pair.n1.start();
+    pair.n1.follow(false);
+    pair.n1.wait(|event| matches!(event, EngineEvent::Ready));
     pair.assert_equal();
 }
