@@ -62,6 +62,7 @@ impl Alone {
                     format!("Split brain recovery: exiting alone. {text}"),
                 );
                 cx.because(text.clone());
+                cx.fork = Some(text.clone());
                 cx.down(Role::Alone, Ending::Wait { reason: text, wakeup: false });
             }
         }

@@ -31,6 +31,8 @@ pub struct Context {
     pub(super) resigned: bool,
     /// A new daemon that has not found its engine yet.
     pub(super) adopting: bool,
+    /// Both copies have what the other one lacks: what a person was told. Until a role is taken.
+    pub(super) fork: Option<String>,
     next_token: u64,
     /// The peer is silent, and that has been said.
     unknown: bool,
@@ -55,6 +57,7 @@ impl Context {
             owed: Vec::new(),
             resigned: false,
             adopting,
+            fork: None,
             // Tokens of the last life are never met again.
             next_token: 1,
             unknown: false,

@@ -321,6 +321,7 @@ impl Machine {
             };
             memory.in_sync = false;
             cx.facts.forget_latched();
+            cx.fork = None;
             cx.resigned = false;
             self.part = match role {
                 Role::Alone => Part::Alone(alone::Alone::default()),

@@ -93,6 +93,7 @@ impl Second {
         }
         if let Some(text) = cx.facts.undecided.take() {
             let text = undecided(cx, &text);
+            cx.fork = Some(text.clone());
             cx.because(text.clone());
             return cx.down(Role::Second, Ending::Wait { reason: text, wakeup: false });
         }

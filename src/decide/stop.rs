@@ -67,6 +67,9 @@ pub(super) fn possible(cx: &Context, start: StartKind) -> Result<(), Refusal> {
         StartKind::Prim { .. } if known && cx.facts.peer.leads() => {
             Err(Refusal::PeerPrimary(peer.clone()))
         }
+        StartKind::Second { discard: false, .. } if let Some(text) = &cx.fork => {
+            Err(Refusal::WouldLose(text.clone()))
+        }
         StartKind::Second { .. } if known && cx.facts.peer.role() == Some(Role::Stop) => {
             Err(Refusal::PeerNotPrimary(peer.clone()))
         }

@@ -228,6 +228,8 @@ pub enum Refusal {
          `primforce` to take this copy as it is"
     )]
     Incomplete(NodeName),
+    #[error("`second` gives up what only this node has, and wants `--discard` for it. {0}")]
+    WouldLose(String),
     #[error("{0} does not answer, so the role cannot be handed over: use `stop` instead")]
     PeerSilent(NodeName),
 }

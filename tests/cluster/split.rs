@@ -36,8 +36,12 @@ fn both_wrote_and_a_person_decides() {
     cluster.ok("n2", &["start", "-m", MODULE]);
     cluster.wait("n2", "WAIT NotReady");
     let refused = cluster.cli("n2", &["second", "-m", MODULE]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(3), "{said}");
+    for words in ["--discard", "only-n2", "written"] {
+        assert!(said.contains(words), "what would be lost: {said}");
+    }
     cluster.wait("n2", "WAIT NotReady");
-    println!("second without --discard: {}", String::from_utf8_lossy(&refused.stderr));
     assert_eq!(fs::read_to_string(cluster.copy("n2").join("written")).unwrap(), "two\n");
     assert!(cluster.copy("n2").join("only-n2").exists());
     // The word is given.
