@@ -8,7 +8,7 @@ use super::{Errno, sys};
 use crate::history::ObjectKey;
 use crate::wire::ObjId;
 use bytes::Bytes;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -165,6 +165,17 @@ impl Objects {
         let id = self.draw();
         self.insert(id, parent, name, dir_fd, &c_name, &stat, None)?;
         Ok((id, stat))
+    }
+
+    /// One of `dirs` is on the way to the object.
+    pub fn is_beneath(&self, mut id: ObjId, dirs: &HashSet<ObjId>) -> bool {
+        while let Some(object) = self.map.get(&id).filter(|_| !id.is_root()) {
+            id = object.parent;
+            if dirs.contains(&id) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Gives `id` to the child `name` of `parent` (secondary, and new objects on both).

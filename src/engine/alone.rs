@@ -96,6 +96,7 @@ impl Engine {
         if !draft.op.is_barrier() {
             self.seq += 1;
         }
+        self.remember_left(&draft.op);
         let result = self.perform_here(&draft.op, draft.want);
         if let Some(touch) = made(&self.objects, &draft.op) {
             self.mark(&[touch]);
@@ -263,6 +264,7 @@ impl Engine {
             self.complete(flight);
         }
         self.settle_without_peer();
+        self.retry_behind_names();
     }
 
     /// Sends again what the peer has not applied: its engine lived on, so did its numbers.
@@ -286,7 +288,8 @@ impl Engine {
 
     /// Rule A6: nothing of ours keeps an application from dying.
     pub fn fail_held(&mut self) {
-        for deferred in std::mem::take(&mut self.leader.held) {
+        let waiting = std::mem::take(&mut self.leader.behind_names);
+        for deferred in waiting.into_iter().chain(std::mem::take(&mut self.leader.held)) {
             self.fail(deferred.slot, Errno::IO);
         }
         let slots: Vec<Slot> =
@@ -300,6 +303,9 @@ impl Engine {
 
     pub fn held_count(&self) -> u64 {
         let leader = &self.leader;
-        (leader.held.len() + leader.order.len() + leader.barriers.waiting.len()) as u64
+        (leader.held.len()
+            + leader.behind_names.len()
+            + leader.order.len()
+            + leader.barriers.waiting.len()) as u64
     }
 }

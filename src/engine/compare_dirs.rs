@@ -30,7 +30,7 @@ impl Engine {
     /// Both lists of a directory are there: what follows is done in slices between two looks at
     /// the application.
     pub fn reconcile(&mut self, dir: ObjId, key: ObjectKey, theirs: Vec<Entry>) {
-        if self.is_in_flight(dir) {
+        if self.is_in_flight(dir) || self.may_be_gone_there(dir) {
             return;
         }
         let deep = self.leader.dirty.is_dirty_whole(key);
@@ -64,8 +64,16 @@ impl Engine {
         let Some(ret) = self.leader.ret.as_mut().filter(|ret| !ret.locating) else { return false };
         let Some(mut listing) = ret.listings.pop_front() else { return false };
         let dir = listing.dir;
+        let mut worked = false;
         while listing.whole || Instant::now() < until && self.may_send() {
             if let Some(name) = listing.own.pop() {
+                // Its other name may be going there.
+                let known = self.objects.child(dir, &name);
+                if known.is_some_and(|id| self.is_any_name_in_flight(id)) {
+                    listing.own.push(name);
+                    break;
+                }
+                worked = true;
                 if self.names_are_unknown(dir, &name, &listing.there) {
                     listing.own.push(name);
                     let links = self.unknown_links(dir, &listing.own, &listing.there);
@@ -75,7 +83,10 @@ impl Engine {
                 let entry = listing.there.remove(name.as_slice());
                 self.reconcile_name(dir, &name, entry, listing.deep);
             } else if let Some(name) = listing.gone.pop() {
-                self.send_only(Op::RemoveTree { parent: dir, name });
+                let entry = listing.there.get(&name);
+                let is_dir = entry.is_some_and(|entry| entry.mode & libc::S_IFMT == libc::S_IFDIR);
+                self.send_removal(dir, name, is_dir);
+                worked = true;
             } else {
                 self.listing_done(&listing);
                 return true;
@@ -84,7 +95,7 @@ impl Engine {
         if let Some(ret) = &mut self.leader.ret {
             ret.listings.push_front(listing);
         }
-        true
+        worked
     }
 
     fn listing_done(&mut self, listing: &Listing) {
@@ -113,9 +124,7 @@ impl Engine {
         entry: &Entry,
         deep: bool,
     ) {
-        let bound =
-            self.objects.get(id).is_ok_and(|object| object.bound == self.leader.session_number);
-        if !bound {
+        if !self.is_bound(id) {
             let name = entry.name.clone();
             self.send_only(Op::Bind { obj: id, parent: dir, name });
             self.set_bound(id);
@@ -134,7 +143,7 @@ impl Engine {
         if kind == libc::S_IFLNK && entry.extra != extra {
             // A symbolic link cannot be changed, only replaced.
             let name = entry.name.clone();
-            self.send_only(Op::RemoveTree { parent: dir, name: name.clone() });
+            self.send_removal(dir, name.clone(), false);
             return self.send_new(dir, id, name, stat);
         }
         let own_time = (stat.st_mtime, stat.st_mtime_nsec as u32);

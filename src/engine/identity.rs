@@ -47,11 +47,12 @@ impl Engine {
             }
             None if kind != libc::S_IFDIR && self.is_bound(id) => {
                 self.send_only(Op::Link { obj: id, parent: dir, name });
+                self.is_home(id);
             }
             there => {
-                if there.is_some() {
-                    let name = name.clone();
-                    self.send_only(Op::RemoveTree { parent: dir, name });
+                if let Some(entry) = there {
+                    let is_dir = entry.mode & libc::S_IFMT == libc::S_IFDIR;
+                    self.send_removal(dir, name.clone(), is_dir);
                 }
                 self.send_new(dir, id, name, &stat);
             }
@@ -69,8 +70,9 @@ impl Engine {
         self.leader.order.iter().any(|flight| flight.changes_attributes(id))
     }
 
-    fn is_bound(&self, id: ObjId) -> bool {
-        self.objects.get(id).is_ok_and(|object| object.bound == self.leader.session_number)
+    pub fn is_bound(&self, id: ObjId) -> bool {
+        let bound = self.objects.get(id).map(|object| object.bound);
+        id.is_root() || bound == Ok(self.leader.session_number)
     }
 
     /// Made, moved or linked since the copies were equal.
@@ -94,11 +96,13 @@ impl Engine {
     /// The name leads to another inode there. The object may have no other name there, so it gets
     /// the new one before the old one goes.
     fn replace_by_link(&mut self, dir: ObjId, id: ObjId, name: Bytes, tree: bool) {
+        self.is_home(id);
         if tree {
-            self.send_only(Op::RemoveTree { parent: dir, name: name.clone() });
+            self.send_removal(dir, name.clone(), true);
             self.send_only(Op::Link { obj: id, parent: dir, name });
             return;
         }
+        self.entry_goes(dir, &name, false);
         let between = Bytes::from(format!(".lockstep-{:x}", id.0));
         self.send_only(Op::Link { obj: id, parent: dir, name: between.clone() });
         self.send_only(Op::Rename {
@@ -168,7 +172,8 @@ impl Engine {
                 let stat = sys::stat_at(fd, &sys::name(&name)?)?;
                 Ok(stat.st_ino == key.ino)
             });
-            if changed || (parent, &name) == but || same != Ok(true) {
+            let goes = self.is_entry_in_flight(parent, &name);
+            if changed || goes || (parent, &name) == but || same != Ok(true) {
                 continue;
             }
             if self.is_reachable(parent) && self.ensure_bound(parent) {

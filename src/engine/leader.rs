@@ -106,6 +106,8 @@ pub struct Leader {
     pub barriers: Barriers,
     pub held: VecDeque<Deferred>,
     pub deferred: Vec<Deferred>,
+    /// Waits for a name that is on its way.
+    pub behind_names: Vec<Deferred>,
     pub saving: Option<Vec<Deferred>>,
     pub unsaved: Unsaved,
     pub dirty: DirtySet,
@@ -162,6 +164,9 @@ impl Engine {
             let id = self.objects.draw();
             draft.number(id);
         }
+        if self.copies_from_nowhere(&draft.op) {
+            return self.fail(slot, Errno(libc::EOPNOTSUPP));
+        }
         self.stats.operations += 1;
         self.stats.bytes += draft.op.payload_bytes() as u64;
         let since = self.now;
@@ -208,7 +213,8 @@ impl Engine {
         }
         let touches = touches(&mut self.objects, op);
         let dirty = touches.iter().any(|touch| touch.is_dirty(&self.leader.dirty));
-        if dirty || !named(op).into_iter().all(|id| self.is_reachable(id)) {
+        let unreachable = !named(op).into_iter().all(|id| self.is_reachable(id));
+        if dirty || unreachable || self.removes_unequal(op) || self.reads_unequal(op) {
             return Route::Local;
         }
         Route::Send
@@ -232,6 +238,10 @@ impl Engine {
     }
 
     fn order_send(&mut self, deferred: Deferred) {
+        let needed = named(&deferred.draft.op);
+        if needed.iter().any(|id| self.is_name_in_flight(*id)) {
+            return self.leader.behind_names.push(deferred);
+        }
         let touched = touches(&mut self.objects, &deferred.draft.op);
         if !self.leader.member {
             let mut records = Vec::new();
@@ -249,9 +259,12 @@ impl Engine {
         {
             self.send_orphan(obj, parent);
         }
-        let told = named(&deferred.draft.op).into_iter().all(|id| self.ensure_bound(id));
+        let told = needed.into_iter().all(|id| self.ensure_bound(id));
         if !told && !self.leader.member {
             return self.order_local(deferred);
+        }
+        if !told && self.are_names_in_flight() {
+            return self.leader.behind_names.push(deferred);
         }
         let Deferred { draft, slot, since, echo } = deferred;
         if !told {
@@ -350,7 +363,8 @@ impl Engine {
         // A name that was found just now may be one that the peer does not have.
         let Ok(key) = self.objects.get(parent).map(|object| object.key) else { return false };
         let dirty = &self.leader.dirty;
-        if dirty.is_dirty_names(key) || dirty.is_dirty_whole(key) || !self.ensure_bound(parent) {
+        let differs = dirty.is_dirty_names(key) || dirty.is_dirty_whole(key);
+        if differs || self.is_name_in_flight(id) || !self.ensure_bound(parent) {
             return false;
         }
         self.send_only(Op::Bind { obj: id, parent, name });
@@ -410,6 +424,7 @@ impl Engine {
                 self.complete(flight);
             }
         }
+        self.retry_behind_names();
     }
 
     /// Applies here what the peer has, and answers.
@@ -428,6 +443,10 @@ impl Engine {
         let result = self.perform_here(&op, want);
         if let Some(touch) = made(&self.objects, &op) {
             self.mark_recent(std::slice::from_ref(&touch));
+            // It was made under its number.
+            if let (true, Some(id)) = (self.has_session(), self.objects.by_key(touch.key())) {
+                self.set_bound(id);
+            }
         }
         match result {
             Err(errno) => {
@@ -490,7 +509,9 @@ impl Engine {
         let InFlight { op, want, slot, durable, local, since, pieces, .. } = flight;
         self.leader.barriers.waiting.remove(&seq);
         if !local {
-            return self.break_session(&format!("a part of the return failed there: {errno}"));
+            let what: String = format!("{op:?}").chars().take(200).collect();
+            let reason = format!("a part of the return failed there: {errno} ({what})");
+            return self.break_session(&reason);
         }
         let result = self.perform_here(&op, want);
         if let (Err(here), Some(pieces)) = (&result, pieces) {
@@ -520,6 +541,7 @@ impl Engine {
                 self.settle_barrier(key);
             }
         }
+        self.retry_behind_names();
     }
 
     /// The session cannot go on; the peer comes back through a handshake.

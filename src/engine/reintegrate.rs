@@ -13,6 +13,7 @@
 //! so a session that breaks forgets nothing. When nothing is dirty both disks are synced (rule A3),
 //! the membership is recorded here, then there, and the return is over.
 use super::compare_dirs::Listing;
+use super::entries::Left;
 use super::leader::Session;
 use super::run::Engine;
 use crate::disk::Errno;
@@ -31,6 +32,9 @@ const QUESTIONS_MAX: usize = 32;
 const BACKLOG_BYTES_MAX: usize = 512 << 10;
 /// Operations of the return that are not acknowledged.
 const IN_FLIGHT_MAX: usize = 2048;
+/// Questions about one object that the peer answers with "not there" before the copies are taken to
+/// differ: each time the object went while the question travelled.
+const GONE_MAX: u32 = 100;
 /// Time the return may take in one round of the loop.
 const ROUND: Duration = Duration::from_millis(2);
 
@@ -39,6 +43,17 @@ pub enum Asked {
     Stat { obj: ObjId },
     Digests { obj: ObjId, zone: u32, pages: PageMap },
     Xattrs { obj: ObjId },
+}
+
+impl Asked {
+    fn obj(&self) -> ObjId {
+        match self {
+            Asked::List { dir: obj, .. }
+            | Asked::Stat { obj }
+            | Asked::Digests { obj, .. }
+            | Asked::Xattrs { obj } => *obj,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,6 +77,7 @@ pub struct Return {
     pub next_question: u64,
     /// Objects that this return made: nothing of theirs needs a comparison.
     pub fresh: HashSet<ObjId>,
+    pub left: Left,
     pub answers: VecDeque<Answer>,
     /// Inodes of the peer, to tell hard links.
     pub theirs: HashMap<ObjId, u64>,
@@ -71,6 +87,8 @@ pub struct Return {
     pub names: HashMap<ObjId, Vec<(ObjId, Bytes)>>,
     pub listings: VecDeque<Listing>,
     pub passes: HashMap<ObjectKey, u32>,
+    /// How often the peer said that it does not have the object.
+    gone: HashMap<ObjectKey, u32>,
     pub admission: Admission,
     /// Busy objects that the return waits for.
     pub awaited: HashSet<ObjId>,
@@ -95,12 +113,14 @@ impl Return {
             asking: HashSet::new(),
             next_question: 1,
             fresh: HashSet::new(),
+            left: Left::default(),
             theirs: HashMap::new(),
             answers: VecDeque::new(),
             claimed: HashMap::new(),
             names: HashMap::new(),
             listings: VecDeque::new(),
             passes: HashMap::new(),
+            gone: HashMap::new(),
             admission: Admission::Draining,
             awaited: HashSet::new(),
             locating: false,
@@ -278,7 +298,7 @@ impl Engine {
         if waits && let Some(ret) = &mut self.leader.ret {
             ret.awaited.insert(obj);
         }
-        waits
+        waits || self.may_be_gone_there(obj)
     }
 
     /// The return waits for this object to come to rest.
@@ -375,7 +395,13 @@ impl Engine {
         }
         ret.asking.remove(&key);
         ret.progress_this_round = true;
+        if !self.is_bound(asked.obj()) {
+            return;
+        }
         match (asked, answer.body) {
+            // Removed by what was sent behind the question: the marks tell whether to ask again.
+            (_, AnswerBody::Failed { errno: libc::ESTALE | libc::ENOENT })
+                if self.may_be_gone(key) => {}
             (_, AnswerBody::Failed { errno }) => {
                 let error = Errno(errno);
                 self.break_session(&format!("the peer could not read its copy: {error}"));
@@ -385,13 +411,23 @@ impl Engine {
             (Asked::Digests { obj, zone, pages }, AnswerBody::Digests(digests)) => {
                 self.compare_zone(obj, key, zone, pages, &digests);
             }
-            (Asked::Xattrs { obj }, AnswerBody::Xattrs(_)) if self.attributes_in_flight(obj) => {
+            (Asked::Xattrs { obj }, AnswerBody::Xattrs(_))
+                if self.attributes_in_flight(obj) || self.may_be_gone_there(obj) =>
+            {
                 let mark = self.leader.dirty.mark_attributes(key);
                 self.note([mark]);
             }
             (Asked::Xattrs { obj }, AnswerBody::Xattrs(theirs)) => self.send_xattrs(obj, &theirs),
             _ => self.break_session("an answer to another question"),
         }
+    }
+
+    /// Whether to believe the peer that an object is not there; a few times.
+    fn may_be_gone(&mut self, key: ObjectKey) -> bool {
+        let Some(ret) = &mut self.leader.ret else { return false };
+        let times = ret.gone.entry(key).or_insert(0);
+        *times += 1;
+        *times <= GONE_MAX
     }
 
     pub fn progress(&self) -> Option<Progress> {

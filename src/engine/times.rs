@@ -75,6 +75,11 @@ impl Engine {
         for id in std::mem::take(&mut self.leader.touched) {
             let Ok(object) = self.objects.get(id) else { continue };
             let (orphan, idle) = (object.orphan, object.lookups == 0 && !id.is_root());
+            // It may be gone there already.
+            if self.is_any_name_in_flight(id) {
+                self.leader.touched.insert(id);
+                continue;
+            }
             if !orphan && self.is_reachable(id) {
                 self.send_times(id);
             }

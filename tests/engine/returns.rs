@@ -59,8 +59,47 @@ fn the_application_goes_on_during_a_return() {
     for seed in 2..=5 {
         pair.lose_n2();
         let churning = Churning::start(&pair.n1, &pair.dir, seed);
-        pair.return_n2();
+        return_at_once(&mut pair);
         churning.stop();
+        pair.assert_equal();
+    }
+}
+
+/// n2 returns, in one session: what the application renames and removes breaks none.
+fn return_at_once(pair: &mut Pair) {
+    pair.n2.start();
+    pair.n2.follow(false);
+    pair.n2.wait(|event| matches!(event, EngineEvent::Ready));
+    pair.n1.wait(|event| match event {
+        EngineEvent::PeerGone { reason, .. } => panic!("the return was broken off: {reason}"),
+        event => matches!(event, EngineEvent::PeerReady { .. }),
+    });
+}
+
+/// Files whose names are exchanged all the time, while each of them has something to be sent.
+#[test]
+fn renames_during_a_return_do_not_break_it() {
+    const RENAMES: &str = "import os, sys\n\
+        n = 0\n\
+        while not os.path.exists(sys.argv[2]):\n\
+        \x20   n += 1\n\
+        \x20   a, b = (f'{sys.argv[1]}/{kind}{n % 50}' for kind in 'cr')\n\
+        \x20   os.close(os.open(a, os.O_CREAT | os.O_WRONLY, 0o644))\n\
+        \x20   os.rename(a, b)\n";
+    let mut pair = Pair::mirrored(Level::Mirror);
+    let dir = pair.dir.join("names").display().to_string();
+    pair.n1.run(&format!("mkdir {dir}; for i in $(seq 2000); do echo $i > {dir}/f$i; done"));
+    let script = pair.n1.base.join("renames.py");
+    std::fs::write(&script, RENAMES).unwrap();
+    for round in 0..3 {
+        pair.lose_n2();
+        pair.n1.run(&format!("for i in $(seq 500); do echo {round} >> {dir}/f$i; done"));
+        let stop = pair.n1.base.join(format!("stop-{round}"));
+        let (script, file) = (script.display(), stop.display());
+        let mut child = pair.n1.spawn(&format!("exec /usr/bin/python3 -B {script} {dir} {file}"));
+        return_at_once(&mut pair);
+        std::fs::write(&stop, "").unwrap();
+        assert!(child.wait().unwrap().success(), "the application failed");
         pair.assert_equal();
     }
 }
