@@ -8,7 +8,7 @@ use super::{Errno, sys};
 use crate::history::ObjectKey;
 use crate::wire::ObjId;
 use bytes::Bytes;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -38,8 +38,9 @@ pub struct Object {
     pub lookups: u64,
     /// No name leads to it any more: its changes concern nobody else.
     pub orphan: bool,
-    /// Session in which the peer was told this number.
+    /// Session in which the peer was told this number, and by which operation.
     pub bound: u64,
+    pub bound_by: u64,
     /// The engine's count of operations when it was last changed (primary only).
     pub changed: u64,
 }
@@ -100,6 +101,7 @@ impl Objects {
             lookups: 1,
             orphan: false,
             bound: 0,
+            bound_by: 0,
             changed: 0,
         };
         self.map.insert(id, object);
@@ -167,17 +169,6 @@ impl Objects {
         Ok((id, stat))
     }
 
-    /// One of `dirs` is on the way to the object.
-    pub fn is_beneath(&self, mut id: ObjId, dirs: &HashSet<ObjId>) -> bool {
-        while let Some(object) = self.map.get(&id).filter(|_| !id.is_root()) {
-            id = object.parent;
-            if dirs.contains(&id) {
-                return true;
-            }
-        }
-        false
-    }
-
     /// Gives `id` to the child `name` of `parent` (secondary, and new objects on both).
     pub fn bind(&mut self, id: ObjId, parent: ObjId, name: &[u8]) -> Result<libc::stat, Errno> {
         let c_name = sys::name(name)?;
@@ -230,6 +221,7 @@ impl Objects {
             lookups: 0,
             orphan,
             bound: 0,
+            bound_by: 0,
             changed: 0,
             data: None,
         };
@@ -269,6 +261,13 @@ impl Objects {
             if self.by_ino.get(&slot) == Some(&id) {
                 self.by_ino.remove(&slot);
             }
+        }
+    }
+
+    /// Forgets the object with this inode, which is gone.
+    pub fn forget_inode(&mut self, dir: u16, ino: u64) {
+        if let Some(id) = self.by_ino.get(&(dir, ino)).copied() {
+            self.forget(id);
         }
     }
 

@@ -71,8 +71,9 @@ pub fn perform(objects: &mut Objects, op: &Op) -> Result<Performed, Errno> {
             Ok(Performed::Done)
         }
         Op::RemoveTree { parent, name } => {
-            let dir = objects.path_fd(*parent)?;
-            remove_tree(dir, name)?;
+            let dir = objects.get(*parent)?.key.dir;
+            let fd = objects.path_fd(*parent)?;
+            remove_tree(objects, dir, fd, name)?;
             Ok(Performed::Done)
         }
     }
@@ -239,7 +240,10 @@ fn last_name(
 
 fn after_unlink(objects: &mut Objects, child: Option<(ObjId, bool)>, result: &Result<(), Errno>) {
     match child {
-        Some((child, true)) if result.is_ok() => objects.mark_orphan(child),
+        Some((child, true)) if result.is_ok() && objects.serves => objects.mark_orphan(child),
+        // The primary sends nothing of what has no name. A number that still led to the inode would
+        // take what is meant for another one, in silence.
+        Some((child, true)) if result.is_ok() => objects.forget(child),
         Some((child, true)) => objects.unpin(child),
         _ => {}
     }
@@ -313,18 +317,25 @@ fn strip_suidgid(fd: RawFd) -> Result<(), Errno> {
     if kept != mode { sys::chmod_fd(fd, kept) } else { Ok(()) }
 }
 
-/// Depth first, by descriptor; a name that is already gone is no error.
-fn remove_tree(dir: RawFd, name: &[u8]) -> Result<(), Errno> {
+/// Depth first, by descriptor; a name that is already gone is no error. What loses its last name
+/// loses its number.
+fn remove_tree(objects: &mut Objects, dir: u16, parent: RawFd, name: &[u8]) -> Result<(), Errno> {
     let c_name = sys::name(name)?;
-    match sys::unlink_at(dir, &c_name, false) {
-        Ok(()) | Err(Errno(libc::ENOENT)) => return Ok(()),
-        Err(Errno(libc::EISDIR | libc::EPERM)) => {}
-        Err(error) => return Err(error),
+    let stat = match sys::stat_at(parent, &c_name) {
+        Err(Errno(libc::ENOENT)) => return Ok(()),
+        other => other?,
+    };
+    let is_dir = stat.st_mode & libc::S_IFMT == libc::S_IFDIR;
+    if is_dir {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        let child = sys::open_at(parent, &c_name, flags, 0)?;
+        for (entry, _, _) in sys::list_dir(child.as_raw_fd())? {
+            remove_tree(objects, dir, child.as_raw_fd(), &entry)?;
+        }
     }
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    let child = sys::open_at(dir, &c_name, flags, 0)?;
-    for (entry, _, _) in sys::list_dir(child.as_raw_fd())? {
-        remove_tree(child.as_raw_fd(), &entry)?;
+    sys::unlink_at(parent, &c_name, is_dir)?;
+    if is_dir || stat.st_nlink <= 1 {
+        objects.forget_inode(dir, stat.st_ino);
     }
-    sys::unlink_at(dir, &c_name, true)
+    Ok(())
 }

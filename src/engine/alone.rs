@@ -64,7 +64,7 @@ impl Engine {
     }
 
     /// Marks what the peer will lack.
-    fn mark(&mut self, touched: &[Touch]) {
+    pub fn mark(&mut self, touched: &[Touch]) {
         if !self.must_mark() {
             return;
         }
@@ -96,7 +96,6 @@ impl Engine {
         if !draft.op.is_barrier() {
             self.seq += 1;
         }
-        self.remember_left(&draft.op);
         let result = self.perform_here(&draft.op, draft.want);
         if let Some(touch) = made(&self.objects, &draft.op) {
             self.mark(&[touch]);

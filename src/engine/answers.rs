@@ -5,8 +5,9 @@
 use super::compare_files::{digest, entry_of, entry_of_fd};
 use super::run::{Done, Engine};
 use crate::disk::{Errno, sys};
+use crate::history::ObjectKey;
 use crate::link::Lane;
-use crate::wire::{Answer, AnswerBody, Entry, Frame, Question, QuestionBody};
+use crate::wire::{Answer, AnswerBody, Entry, Frame, ObjId, Question, QuestionBody};
 use bytes::Bytes;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -38,7 +39,8 @@ impl Engine {
             Err(errno) => self.tell_answers(id, vec![failed(errno)]),
             Ok(file) => {
                 let body = question.body.clone();
-                self.pool.run(move || Done::Answered { id, bodies: answer(&file, &body) });
+                let dir = self.objects.get(obj).map_or(0, |object| object.key.dir);
+                self.pool.run(move || Done::Answered { id, dir, bodies: answer(&file, &body) });
             }
         }
     }
@@ -51,6 +53,17 @@ impl Engine {
             }
             self.follower.questions.pop_front();
             self.question(&question);
+        }
+    }
+
+    /// Adds the numbers by which the primary knows what is listed.
+    pub fn number_entries(&self, dir: u16, bodies: &mut [AnswerBody]) {
+        for body in bodies {
+            let AnswerBody::List { entries, .. } = body else { continue };
+            for entry in entries {
+                let key = ObjectKey { dir, ino: entry.ino, generation: entry.generation };
+                entry.obj = self.objects.by_key(key).unwrap_or(ObjId(0));
+            }
         }
     }
 

@@ -18,6 +18,8 @@ pub struct Listing {
     pub gone: Vec<Bytes>,
     pub own: Vec<Vec<u8>>,
     pub there: HashMap<Bytes, Entry>,
+    /// Last operation that had been sent when the peer was asked.
+    pub after: u64,
     pub deep: bool,
     /// Not in slices: it changed too often.
     pub whole: bool,
@@ -29,7 +31,7 @@ const PASSES_IN_SLICES: u32 = 3;
 impl Engine {
     /// Both lists of a directory are there: what follows is done in slices between two looks at
     /// the application.
-    pub fn reconcile(&mut self, dir: ObjId, key: ObjectKey, theirs: Vec<Entry>) {
+    pub fn reconcile(&mut self, dir: ObjId, key: ObjectKey, after: u64, theirs: Vec<Entry>) {
         if self.is_in_flight(dir) || self.may_be_gone_there(dir) {
             return;
         }
@@ -55,7 +57,17 @@ impl Engine {
         *passes += 1;
         let whole = *passes > PASSES_IN_SLICES;
         ret.asking.insert(key);
-        ret.listings.push_back(Listing { dir, key, portions, gone, own, there, deep, whole });
+        ret.listings.push_back(Listing {
+            dir,
+            key,
+            portions,
+            gone,
+            own,
+            there,
+            after,
+            deep,
+            whole,
+        });
     }
 
     /// Goes on with the first directory; `true` if something was done. A directory that changed
@@ -81,11 +93,9 @@ impl Engine {
                     break;
                 }
                 let entry = listing.there.remove(name.as_slice());
-                self.reconcile_name(dir, &name, entry, listing.deep);
+                self.reconcile_name(dir, &name, (entry, listing.after), listing.deep);
             } else if let Some(name) = listing.gone.pop() {
-                let entry = listing.there.get(&name);
-                let is_dir = entry.is_some_and(|entry| entry.mode & libc::S_IFMT == libc::S_IFDIR);
-                self.send_removal(dir, name, is_dir);
+                self.send_only(Op::RemoveTree { parent: dir, name });
                 worked = true;
             } else {
                 self.listing_done(&listing);
@@ -127,14 +137,13 @@ impl Engine {
         if !self.is_bound(id) {
             let name = entry.name.clone();
             self.send_only(Op::Bind { obj: id, parent: dir, name });
-            self.set_bound(id);
+            self.set_bound(id, self.seq);
         }
+        let Ok(object) = self.objects.get(id) else { return };
+        let (key, bound_by) = (object.key, object.bound_by);
         if let Some(ret) = &mut self.leader.ret {
-            ret.theirs.insert(id, entry.ino);
-        }
-        let Ok(key) = self.objects.get(id).map(|object| object.key) else { return };
-        if let Some(ret) = &mut self.leader.ret {
-            ret.claimed.insert((key.dir, entry.ino), id);
+            let inode = ObjectKey { dir: key.dir, ino: entry.ino, generation: entry.generation };
+            ret.claimed.insert(inode, (id, bound_by));
         }
         let kind = stat.st_mode & libc::S_IFMT;
         let extra = self.extra_of(id);
@@ -143,7 +152,7 @@ impl Engine {
         if kind == libc::S_IFLNK && entry.extra != extra {
             // A symbolic link cannot be changed, only replaced.
             let name = entry.name.clone();
-            self.send_removal(dir, name.clone(), false);
+            self.send_only(Op::RemoveTree { parent: dir, name: name.clone() });
             return self.send_new(dir, id, name, stat);
         }
         let own_time = (stat.st_mtime, stat.st_mtime_nsec as u32);
@@ -187,10 +196,9 @@ impl Engine {
             _ => Op::Mknod { parent, name, obj, access, rdev: sys::rdev_of(stat.st_rdev) },
         };
         self.send_only(op);
-        self.set_bound(id);
+        self.set_bound(id, self.seq);
         if let Some(ret) = &mut self.leader.ret {
             ret.fresh.insert(id);
-            ret.theirs.remove(&id);
         }
         let mut marks = Vec::new();
         match stat.st_mode & libc::S_IFMT {

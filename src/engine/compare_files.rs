@@ -244,6 +244,7 @@ pub fn entry_of(dir: &OwnedFd, name: &[u8]) -> Result<Entry, Errno> {
 
 pub fn entry_of_fd(fd: RawFd, name: Bytes) -> Result<Entry, Errno> {
     let stat = sys::fstat(fd)?;
+    let handle = sys::FileHandle::of(fd, c"").ok();
     Ok(Entry {
         name,
         mode: stat.st_mode,
@@ -254,6 +255,8 @@ pub fn entry_of_fd(fd: RawFd, name: Bytes) -> Result<Entry, Errno> {
         size: stat.st_size as u64,
         mtime: (stat.st_mtime, stat.st_mtime_nsec as u32),
         ino: stat.st_ino,
+        generation: handle.map_or(0, |handle| handle.generation()),
+        obj: ObjId(0),
         extra: extra(fd),
     })
 }

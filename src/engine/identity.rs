@@ -17,8 +17,14 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 
 impl Engine {
-    /// Makes the peer's name the one that it is here.
-    pub fn reconcile_name(&mut self, dir: ObjId, name: &[u8], there: Option<Entry>, deep: bool) {
+    /// Makes the peer's name the one that it is here. `there`: its entry, behind which operation.
+    pub fn reconcile_name(
+        &mut self,
+        dir: ObjId,
+        name: &[u8],
+        (there, after): (Option<Entry>, u64),
+        deep: bool,
+    ) {
         let Ok((id, stat)) = self.objects.look_up(dir, name) else { return };
         let name = Bytes::copy_from_slice(name);
         let kind = stat.st_mode & libc::S_IFMT;
@@ -28,18 +34,18 @@ impl Engine {
         if kind != libc::S_IFDIR && !self.is_bound(id) && !self.is_comparing() {
             self.bind_by_clean_name(id, (dir, &name));
         }
-        let known = self.leader.ret.as_ref().and_then(|ret| ret.theirs.get(&id).copied());
+        let known = there.as_ref().and_then(|entry| self.number_there(dir, entry, after));
         match there {
             Some(entry) if same_kind && kind == libc::S_IFDIR => {
                 // Under this number the peer may know the place where it was before.
-                let other = self.is_bound(id) && known != Some(entry.ino);
+                let other = self.is_bound(id) && known != Some(id);
                 if other {
                     let name = name.clone();
                     self.send_only(Op::Bind { obj: id, parent: dir, name });
                 }
                 self.same_name(dir, id, &stat, &entry, deep || other);
             }
-            Some(entry) if same_kind && self.is_counterpart(id, &stat, &entry) => {
+            Some(entry) if same_kind && self.is_counterpart(id, known, &stat, &entry) => {
                 self.same_name(dir, id, &stat, &entry, deep);
             }
             Some(entry) if kind != libc::S_IFDIR && self.is_bound(id) => {
@@ -47,12 +53,11 @@ impl Engine {
             }
             None if kind != libc::S_IFDIR && self.is_bound(id) => {
                 self.send_only(Op::Link { obj: id, parent: dir, name });
-                self.is_home(id);
             }
             there => {
-                if let Some(entry) = there {
-                    let is_dir = entry.mode & libc::S_IFMT == libc::S_IFDIR;
-                    self.send_removal(dir, name.clone(), is_dir);
+                if there.is_some() {
+                    let name = name.clone();
+                    self.send_only(Op::RemoveTree { parent: dir, name });
                 }
                 self.send_new(dir, id, name, &stat);
             }
@@ -80,14 +85,33 @@ impl Engine {
         self.leader.dirty.is_dirty_whole(key)
     }
 
-    /// The entry is this object's inode there, or may become it without harm to another name.
-    fn is_counterpart(&self, id: ObjId, stat: &libc::stat, entry: &Entry) -> bool {
-        let Ok(key) = self.objects.get(id).map(|object| object.key) else { return false };
-        let Some(ret) = &self.leader.ret else { return false };
-        if self.is_bound(id) {
-            return ret.theirs.get(&id) == Some(&entry.ino);
+    /// The number that the peer knows an entry's inode by, if it is still that inode's.
+    fn number_there(&self, dir: ObjId, entry: &Entry, after: u64) -> Option<ObjId> {
+        let dir = self.objects.get(dir).ok()?.key.dir;
+        let inode = ObjectKey { dir, ino: entry.ino, generation: entry.generation };
+        let bound_by = |id: ObjId| self.objects.get(id).map_or(0, |object| object.bound_by);
+        let claimed = self.leader.ret.as_ref().and_then(|ret| ret.claimed.get(&inode).copied());
+        match claimed {
+            Some((id, seq)) if bound_by(id) == seq => Some(id),
+            _ => (entry.obj != ObjId(0) && bound_by(entry.obj) <= after).then_some(entry.obj),
         }
-        if ret.claimed.get(&(key.dir, entry.ino)).is_some_and(|other| *other != id) {
+    }
+
+    /// The entry, known there as `there`, is this object's inode, or may become it without harm to
+    /// another name.
+    fn is_counterpart(
+        &self,
+        id: ObjId,
+        there: Option<ObjId>,
+        stat: &libc::stat,
+        entry: &Entry,
+    ) -> bool {
+        let Ok(key) = self.objects.get(id).map(|object| object.key) else { return false };
+        if there == Some(id) || self.is_bound(id) {
+            return there == Some(id);
+        }
+        let linked = |other: ObjId| self.objects.get(other).is_ok_and(|object| !object.orphan);
+        if there.is_some_and(linked) {
             return false;
         }
         self.is_comparing() || stat.st_nlink == 1 && entry.nlink == 1 || !self.is_new_here(key)
@@ -96,13 +120,11 @@ impl Engine {
     /// The name leads to another inode there. The object may have no other name there, so it gets
     /// the new one before the old one goes.
     fn replace_by_link(&mut self, dir: ObjId, id: ObjId, name: Bytes, tree: bool) {
-        self.is_home(id);
         if tree {
-            self.send_removal(dir, name.clone(), true);
+            self.send_only(Op::RemoveTree { parent: dir, name: name.clone() });
             self.send_only(Op::Link { obj: id, parent: dir, name });
             return;
         }
-        self.entry_goes(dir, &name, false);
         let between = Bytes::from(format!(".lockstep-{:x}", id.0));
         self.send_only(Op::Link { obj: id, parent: dir, name: between.clone() });
         self.send_only(Op::Rename {
@@ -178,7 +200,7 @@ impl Engine {
             }
             if self.is_reachable(parent) && self.ensure_bound(parent) {
                 self.send_only(Op::Bind { obj: id, parent, name });
-                self.set_bound(id);
+                self.set_bound(id, self.seq);
                 return;
             }
         }

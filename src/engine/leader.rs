@@ -368,14 +368,15 @@ impl Engine {
             return false;
         }
         self.send_only(Op::Bind { obj: id, parent, name });
-        self.set_bound(id);
+        self.set_bound(id, self.seq);
         true
     }
 
-    pub fn set_bound(&mut self, id: ObjId) {
+    /// The peer was told the object's number by operation `seq`.
+    pub fn set_bound(&mut self, id: ObjId, seq: u64) {
         let session = self.leader.session_number;
         if let Ok(object) = self.objects.get_mut(id) {
-            object.bound = session;
+            (object.bound, object.bound_by) = (session, seq);
         }
     }
 
@@ -410,7 +411,7 @@ impl Engine {
             umask: 0,
         };
         self.send_only(Op::Tmpfile { parent, obj, access });
-        self.set_bound(obj);
+        self.set_bound(obj, self.seq);
         self.send_content(obj, 0..stat.st_size as u64);
         // Attributes last: they end with the owner and the mode.
         self.send_xattrs(obj, &[]);
@@ -445,7 +446,7 @@ impl Engine {
             self.mark_recent(std::slice::from_ref(&touch));
             // It was made under its number.
             if let (true, Some(id)) = (self.has_session(), self.objects.by_key(touch.key())) {
-                self.set_bound(id);
+                self.set_bound(id, seq);
             }
         }
         match result {
@@ -506,13 +507,21 @@ impl Engine {
             return self.break_session("the peer answered for an operation that was not sent");
         }
         self.leader.acked = seq;
-        let InFlight { op, want, slot, durable, local, since, pieces, .. } = flight;
         self.leader.barriers.waiting.remove(&seq);
-        if !local {
-            let what: String = format!("{op:?}").chars().take(200).collect();
-            let reason = format!("a part of the return failed there: {errno} ({what})");
-            return self.break_session(&reason);
+        match (self.leader.member, flight.local) {
+            (false, true) => self.failed_there(flight, errno),
+            (false, false) => self.part_failed(seq, &flight.op, errno),
+            (true, true) => self.member_failed(flight, errno),
+            (true, false) => {
+                self.break_session(&format!("what only it lacked failed there: {errno}"))
+            }
         }
+        self.retry_behind_names();
+    }
+
+    /// A peer that is in sync failed.
+    fn member_failed(&mut self, flight: InFlight, errno: Errno) {
+        let InFlight { op, want, slot, durable, since, pieces, .. } = flight;
         let result = self.perform_here(&op, want);
         if let (Err(here), Some(pieces)) = (&result, pieces) {
             pieces.fail(*here);
@@ -541,7 +550,6 @@ impl Engine {
                 self.settle_barrier(key);
             }
         }
-        self.retry_behind_names();
     }
 
     /// The session cannot go on; the peer comes back through a handshake.
@@ -631,7 +639,7 @@ pub fn subject_is_linked(objects: &crate::disk::Objects, op: &Op) -> bool {
 }
 
 /// Existing objects that the peer must know before it can perform the operation.
-fn named(op: &Op) -> Vec<ObjId> {
+pub fn named(op: &Op) -> Vec<ObjId> {
     match op {
         Op::CopyRange { source, target, .. } => vec![*source, *target],
         Op::Rename { parent, new_parent, .. } => vec![*parent, *new_parent],

@@ -15,6 +15,7 @@ mod compare_dirs;
 mod compare_files;
 mod control;
 mod entries;
+mod failures;
 mod follower;
 mod identity;
 mod leader;

@@ -13,7 +13,6 @@
 //! so a session that breaks forgets nothing. When nothing is dirty both disks are synced (rule A3),
 //! the membership is recorded here, then there, and the return is over.
 use super::compare_dirs::Listing;
-use super::entries::Left;
 use super::leader::Session;
 use super::run::Engine;
 use crate::disk::Errno;
@@ -32,9 +31,6 @@ const QUESTIONS_MAX: usize = 32;
 const BACKLOG_BYTES_MAX: usize = 512 << 10;
 /// Operations of the return that are not acknowledged.
 const IN_FLIGHT_MAX: usize = 2048;
-/// Questions about one object that the peer answers with "not there" before the copies are taken to
-/// differ: each time the object went while the question travelled.
-const GONE_MAX: u32 = 100;
 /// Time the return may take in one round of the loop.
 const ROUND: Duration = Duration::from_millis(2);
 
@@ -72,23 +68,21 @@ pub struct Return {
     pub started: Instant,
     pub window: Option<u64>,
     pub cursor: Option<Portion>,
-    pub asked: HashMap<u64, (ObjectKey, Asked)>,
+    /// By question: the object, the operation that the question follows.
+    pub asked: HashMap<u64, (ObjectKey, u64, Asked)>,
     pub asking: HashSet<ObjectKey>,
     pub next_question: u64,
     /// Objects that this return made: nothing of theirs needs a comparison.
     pub fresh: HashSet<ObjId>,
-    pub left: Left,
     pub answers: VecDeque<Answer>,
-    /// Inodes of the peer, to tell hard links.
-    pub theirs: HashMap<ObjId, u64>,
-    /// The same the other way round, with the number of the directory.
-    pub claimed: HashMap<(u16, u64), ObjId>,
+    /// Inodes of the peer that were given a number by this return, by which operation.
+    pub claimed: HashMap<ObjectKey, (ObjId, u64)>,
     /// All names of inodes that a walk looked for.
     pub names: HashMap<ObjId, Vec<(ObjId, Bytes)>>,
     pub listings: VecDeque<Listing>,
     pub passes: HashMap<ObjectKey, u32>,
-    /// How often the peer said that it does not have the object.
-    gone: HashMap<ObjectKey, u32>,
+    /// Parts and operations that the peer could not do.
+    pub failures: u64,
     pub admission: Admission,
     /// Busy objects that the return waits for.
     pub awaited: HashSet<ObjId>,
@@ -113,14 +107,12 @@ impl Return {
             asking: HashSet::new(),
             next_question: 1,
             fresh: HashSet::new(),
-            left: Left::default(),
-            theirs: HashMap::new(),
             answers: VecDeque::new(),
             claimed: HashMap::new(),
             names: HashMap::new(),
             listings: VecDeque::new(),
             passes: HashMap::new(),
-            gone: HashMap::new(),
+            failures: 0,
             admission: Admission::Draining,
             awaited: HashSet::new(),
             locating: false,
@@ -353,7 +345,7 @@ impl Engine {
             },
             Asked::Xattrs { obj } => QuestionBody::Xattrs { obj: *obj },
         };
-        ret.asked.insert(id, (key, asked));
+        ret.asked.insert(id, (key, after, asked));
         ret.asking.insert(key);
         let question = Question { id, after, body };
         self.link.send(crate::link::Lane::Questions, &Frame::Question(question));
@@ -383,13 +375,13 @@ impl Engine {
 
     fn take_answer(&mut self, answer: Answer) {
         let Some(ret) = &mut self.leader.ret else { return };
-        let Some((key, mut asked)) = ret.asked.remove(&answer.id) else { return };
+        let Some((key, after, mut asked)) = ret.asked.remove(&answer.id) else { return };
         if let (Asked::List { entries, .. }, AnswerBody::List { entries: more, last }) =
             (&mut asked, &answer.body)
         {
             entries.extend(more.iter().cloned());
             if !last {
-                ret.asked.insert(answer.id, (key, asked));
+                ret.asked.insert(answer.id, (key, after, asked));
                 return;
             }
         }
@@ -399,14 +391,10 @@ impl Engine {
             return;
         }
         match (asked, answer.body) {
-            // Removed by what was sent behind the question: the marks tell whether to ask again.
-            (_, AnswerBody::Failed { errno: libc::ESTALE | libc::ENOENT })
-                if self.may_be_gone(key) => {}
-            (_, AnswerBody::Failed { errno }) => {
-                let error = Errno(errno);
-                self.break_session(&format!("the peer could not read its copy: {error}"));
+            (asked, AnswerBody::Failed { errno }) => {
+                self.not_answered(asked.obj(), after, Errno(errno))
             }
-            (Asked::List { dir, entries }, _) => self.reconcile(dir, key, entries),
+            (Asked::List { dir, entries }, _) => self.reconcile(dir, key, after, entries),
             (Asked::Stat { obj }, AnswerBody::Stat(entry)) => self.compare_file(obj, key, entry),
             (Asked::Digests { obj, zone, pages }, AnswerBody::Digests(digests)) => {
                 self.compare_zone(obj, key, zone, pages, &digests);
@@ -420,14 +408,6 @@ impl Engine {
             (Asked::Xattrs { obj }, AnswerBody::Xattrs(theirs)) => self.send_xattrs(obj, &theirs),
             _ => self.break_session("an answer to another question"),
         }
-    }
-
-    /// Whether to believe the peer that an object is not there; a few times.
-    fn may_be_gone(&mut self, key: ObjectKey) -> bool {
-        let Some(ret) = &mut self.leader.ret else { return false };
-        let times = ret.gone.entry(key).or_insert(0);
-        *times += 1;
-        *times <= GONE_MAX
     }
 
     pub fn progress(&self) -> Option<Progress> {

@@ -40,7 +40,7 @@ pub enum Done {
     /// A cold read, to be answered.
     Read { slot: Slot, result: Result<Vec<u8>, Errno> },
     /// What a return asked this secondary.
-    Answered { id: u64, bodies: Vec<crate::wire::AnswerBody> },
+    Answered { id: u64, dir: u16, bodies: Vec<crate::wire::AnswerBody> },
     /// Where objects are that are known by inode number only.
     Located {
         walk: (u64, u64),
@@ -440,7 +440,10 @@ impl Engine {
             Done::WrittenOut(result) => self.written_out(result),
             Done::Read { slot, result: Ok(bytes) } => self.reply(slot, None, &bytes),
             Done::Read { slot, result: Err(errno) } => self.reply(slot, Some(errno), &[]),
-            Done::Answered { id, bodies } => self.tell_answers(id, bodies),
+            Done::Answered { id, dir, mut bodies } => {
+                self.number_entries(dir, &mut bodies);
+                self.tell_answers(id, bodies);
+            }
             Done::Forked { verdict, text } => self.tell_decision(*verdict, text),
             Done::Located { walk, wanted, found } => self.located(walk, &wanted, found),
         }

@@ -45,7 +45,12 @@ impl Engine {
             }
             // Set by the application: the same on both copies already.
             Op::SetAttr { obj, set } if set.times.mtime.is_some() => {
-                self.leader.touched.remove(obj);
+                // A part of a return may have been sent behind it and changed the time there.
+                if self.leader.ret.is_none() {
+                    self.leader.touched.remove(obj);
+                } else {
+                    self.leader.touched.insert(*obj);
+                }
             }
             Op::SetAttr { set, .. } if set.size.is_none() => {}
             Op::Write { .. } | Op::Fallocate { .. } | Op::CopyRange { .. } | Op::SetAttr { .. } => {

@@ -44,8 +44,11 @@ pub struct Entry {
     pub nlink: u32,
     pub size: u64,
     pub mtime: (i64, u32),
-    /// Number of the inode on the answering node: equal numbers are one object.
+    /// The inode on the answering node, with its life: equal ones are one object.
     pub ino: u64,
+    pub generation: u32,
+    /// The number by which the answering node was told of this inode; 0: none.
+    pub obj: ObjId,
     /// First 16 bytes of blake3 over extended attributes and symlink target.
     pub extra: [u8; 16],
 }
@@ -499,10 +502,11 @@ fn take_question(r: &mut Reader) -> Result<Question, DecodeError> {
 
 fn put_entry(w: &mut Writer, entry: &Entry) {
     w.blob(&entry.name);
-    for value in [entry.mode, entry.uid, entry.gid, entry.rdev, entry.nlink, entry.mtime.1] {
+    let words = [entry.mode, entry.uid, entry.gid, entry.rdev, entry.nlink, entry.mtime.1];
+    for value in words.into_iter().chain([entry.generation]) {
         w.u32(value);
     }
-    for value in [entry.size, entry.mtime.0 as u64, entry.ino] {
+    for value in [entry.size, entry.mtime.0 as u64, entry.ino, entry.obj.0] {
         w.u64(value);
     }
     for byte in entry.extra {
@@ -512,17 +516,19 @@ fn put_entry(w: &mut Writer, entry: &Entry) {
 
 fn take_entry(r: &mut Reader) -> Result<Entry, DecodeError> {
     let name = r.blob("name")?;
-    let mut words = [0; 6];
+    let mut words = [0; 7];
     for word in &mut words {
         *word = r.u32("attribute")?;
     }
     let (size, seconds, ino) = (r.u64("size")?, r.u64("mtime")? as i64, r.u64("ino")?);
+    let obj = ObjId(r.u64("object")?);
     let mut extra = [0; 16];
     for byte in &mut extra {
         *byte = r.u8("digest")?;
     }
-    let [mode, uid, gid, rdev, nlink, ns] = words;
-    Ok(Entry { name, mode, uid, gid, rdev, nlink, size, mtime: (seconds, ns), ino, extra })
+    let [mode, uid, gid, rdev, nlink, ns, generation] = words;
+    let mtime = (seconds, ns);
+    Ok(Entry { name, mode, uid, gid, rdev, nlink, size, mtime, ino, generation, obj, extra })
 }
 
 fn put_answer(w: &mut Writer, answer: &Answer) {

@@ -47,7 +47,7 @@ impl Recorded {
     }
 }
 
-fn lost(event: &EngineEvent) -> bool {
+pub fn lost(event: &EngineEvent) -> bool {
     matches!(event, EngineEvent::PeerLost { .. })
 }
 

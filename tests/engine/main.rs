@@ -7,6 +7,7 @@ mod kills;
 mod pair;
 mod posix;
 mod returns;
+mod torture;
 
 use lockstep::model::Level;
 use pair::Pair;

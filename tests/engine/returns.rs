@@ -27,7 +27,7 @@ impl Churning {
     }
 
     /// The engine died under it: how it ends is its own affair.
-    fn ended(mut self) {
+    pub fn ended(mut self) {
         std::fs::write(&self.stop, "").unwrap();
         self.child.wait().unwrap();
     }
@@ -66,7 +66,7 @@ fn the_application_goes_on_during_a_return() {
 }
 
 /// n2 returns, in one session: what the application renames and removes breaks none.
-fn return_at_once(pair: &mut Pair) {
+pub fn return_at_once(pair: &mut Pair) {
     pair.n2.start();
     pair.n2.follow(false);
     pair.n2.wait(|event| matches!(event, EngineEvent::Ready));

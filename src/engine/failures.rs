@@ -1,0 +1,140 @@
+//! What the peer could not do while it is being brought level.
+//!
+//! A return rebuilds names there by numbers that this node believes the peer knows. The application
+//! goes on renaming and removing meanwhile, some of it here alone, so a belief may be out of date: a
+//! directory that was removed there took a file along which lives on here under another name. The
+//! peer forgets a number with the last name of its inode, so such an operation fails instead of
+//! changing the wrong thing. Then the number counts as unknown, and what was touched is marked and
+//! compared again. Only a peer that is in sync has to succeed.
+use super::leader::{InFlight, Session, named, subject};
+use super::run::Engine;
+use super::touch::{made, touches};
+use crate::disk::Errno;
+use crate::wire::{Durability, ObjId, Op};
+
+/// A return that fails more often than this, and than it brings objects level, is begun again.
+const FAILURES_MAX: u64 = 1000;
+
+/// Directories whose entries the operation speaks of.
+fn directories(op: &Op) -> Vec<ObjId> {
+    match op {
+        Op::Rename { parent, new_parent, .. } => vec![*parent, *new_parent],
+        Op::Bind { parent, .. } | Op::Link { parent, .. } => vec![*parent],
+        Op::Create { .. } | Op::Mkdir { .. } | Op::Mknod { .. } | Op::Symlink { .. } => named(op),
+        Op::Unlink { .. } | Op::Rmdir { .. } | Op::RemoveTree { .. } => named(op),
+        _ => Vec::new(),
+    }
+}
+
+impl Engine {
+    /// A part of the return failed there.
+    pub fn part_failed(&mut self, seq: u64, op: &Op, errno: Errno) {
+        if !self.may_fail_again() {
+            let what: String = format!("{op:?}").chars().take_while(|c| *c != ' ').collect();
+            return self.break_session(&format!("{what}, a part of the return: {errno}"));
+        }
+        self.doubt(seq, op, errno);
+        self.return_applied(seq);
+    }
+
+    /// An operation of the application failed there: it is one that was done here alone.
+    pub fn failed_there(&mut self, flight: InFlight, errno: Errno) {
+        let InFlight { seq, op, want, slot, durable, since, pieces, echo, .. } = flight;
+        let result = self.perform_here(&op, want);
+        if result != Err(errno) {
+            if !self.may_fail_again() {
+                self.break_session(&format!("the peer could not apply an operation: {errno}"));
+            }
+            let mut touched = touches(&mut self.objects, &op);
+            touched.extend(made(&self.objects, &op));
+            self.mark(&touched);
+            self.mark_recent(&touched);
+            self.doubt(seq, &op, errno);
+        }
+        let earlier = pieces.as_ref().and_then(|pieces| pieces.error());
+        match result {
+            Err(here) => {
+                if let Some(pieces) = pieces {
+                    pieces.fail(here);
+                }
+                self.fail(slot, here);
+            }
+            Ok(_) if earlier.is_some() => self.fail(slot, earlier.unwrap_or(Errno::IO)),
+            Ok(payload) if durable != Durability::Cached => {
+                let barrier = super::barrier::Barrier::new(slot, payload, since);
+                let barrier = super::barrier::Barrier { remote: true, echo, ..barrier };
+                let key = self.wait_without_number(barrier);
+                self.sync_here(key, &op, durable);
+                self.settle_barrier(key);
+            }
+            Ok(payload) => self.answer(slot, None, &payload, since),
+        }
+    }
+
+    /// A question was not answered; `after`: the last operation that was sent before it.
+    pub fn not_answered(&mut self, obj: ObjId, after: u64, errno: Errno) {
+        if !self.may_fail_again() {
+            return self.break_session(&format!("the peer could not read its copy: {errno}"));
+        }
+        // Otherwise something vanished while it was read: the marks ask again.
+        if errno == Errno(libc::ESTALE) {
+            self.unbind(obj, after);
+        }
+    }
+
+    fn may_fail_again(&mut self) -> bool {
+        let Some(ret) = &mut self.leader.ret else { return false };
+        ret.failures += 1;
+        self.leader.session == Session::Returning && ret.failures <= FAILURES_MAX + ret.objects_done
+    }
+
+    /// What the operation took for granted is compared again.
+    fn doubt(&mut self, seq: u64, op: &Op, errno: Errno) {
+        if let Op::Bind { obj, .. }
+        | Op::Link { obj, .. }
+        | Op::Create { obj, .. }
+        | Op::Mkdir { obj, .. }
+        | Op::Mknod { obj, .. }
+        | Op::Symlink { obj, .. } = op
+        {
+            self.unbind(*obj, seq);
+        }
+        if let (true, Some(obj)) = (directories(op).is_empty(), subject(op)) {
+            self.unbind(obj, seq);
+        }
+        for dir in directories(op) {
+            if errno == Errno(libc::ESTALE) {
+                self.unbind(dir, seq);
+            }
+            self.doubt_names(dir);
+        }
+    }
+
+    fn doubt_names(&mut self, dir: ObjId) {
+        if let Ok(object) = self.objects.get(dir)
+            && !object.orphan
+        {
+            let mark = self.leader.dirty.mark_names(object.key);
+            self.note([mark]);
+        }
+    }
+
+    /// The peer does not know the object by its number, unless it was told after operation `seq`.
+    fn unbind(&mut self, id: ObjId, seq: u64) {
+        let Ok(object) = self.objects.get_mut(id) else { return };
+        if id.is_root() || object.bound_by > seq {
+            return;
+        }
+        object.bound = 0;
+        let (key, parent, orphan) = (object.key, object.parent, object.orphan);
+        if orphan {
+            return;
+        }
+        if object.kind == libc::S_IFDIR {
+            self.doubt_names(id);
+        }
+        let mark = self.leader.dirty.mark_whole(key);
+        self.note([mark]);
+        self.doubt_names(parent);
+    }
+}

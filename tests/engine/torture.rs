@@ -1,0 +1,85 @@
+//! S1, S7, for as long as somebody has patience: random programs on the same few names, random
+//! deaths of either engine, returns under load. After each story both copies are equal.
+//! `bin-scripts/torture COUNT [FIRST]` runs it; the seed of a failure is printed.
+use crate::kills::lost;
+use crate::pair::Pair;
+use crate::returns::{Churning, churn, return_at_once};
+use lockstep::model::{EngineEvent, Level};
+
+/// Small, and the same for one seed everywhere; the sequence of Steele et al., "SplitMix".
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
+    }
+}
+
+#[test]
+#[ignore = "runs as long as it is told to, see bin-scripts/torture"]
+fn torture() {
+    let number = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let first = number("TORTURE_FIRST", 1);
+    for seed in first..first + number("TORTURE_COUNT", 1) {
+        println!("seed {seed}");
+        story(seed);
+    }
+}
+
+fn story(seed: u64) {
+    let mut random = Random(seed);
+    let level =
+        [Level::Mirror, Level::Mirror, Level::Memory, Level::Disk][random.below(4) as usize];
+    let mut pair = Pair::mirrored(level);
+    churn(&pair.n1, &pair.dir, seed, 1 + random.below(800));
+    for step in 0..3 + random.below(3) {
+        let load = |pair: &Pair, count: u64| -> Vec<Churning> {
+            let seeds = (0..count).map(|n| seed * 100 + step * 10 + n);
+            seeds.map(|seed| Churning::start(&pair.n1, &pair.dir, seed)).collect()
+        };
+        let deeds = 1 + random.below(400);
+        let kind = random.below(3);
+        println!("  step {step}: kind {kind}, {level:?}");
+        match kind {
+            // The secondary dies under load and comes back under load.
+            0 => {
+                let running = load(&pair, 1 + random.below(2));
+                pair.n2.kill();
+                pair.n1.wait(lost);
+                pair.n1.go_alone();
+                churn(&pair.n1, &pair.dir, seed + step, deeds);
+                return_at_once(&mut pair);
+                running.into_iter().for_each(Churning::stop);
+            }
+            // The secondary dies at rest; the load begins with its return.
+            1 => {
+                pair.lose_n2();
+                churn(&pair.n1, &pair.dir, seed + step, deeds);
+                let running = load(&pair, 1 + random.below(3));
+                return_at_once(&mut pair);
+                running.into_iter().for_each(Churning::stop);
+            }
+            // The primary dies under load; the other one leads, and it returns.
+            _ => {
+                let running = load(&pair, 1 + random.below(2));
+                churn(&pair.n1, &pair.dir, seed + step, deeds);
+                pair.n1.kill();
+                running.into_iter().for_each(Churning::ended);
+                pair.n2.wait(|event| matches!(event, EngineEvent::PrimaryLost { .. }));
+                pair.n2.lead(false);
+                std::mem::swap(&mut pair.n1, &mut pair.n2);
+                let running = load(&pair, random.below(3));
+                churn(&pair.n1, &pair.dir, seed + step, 1 + random.below(400));
+                return_at_once(&mut pair);
+                running.into_iter().for_each(Churning::stop);
+            }
+        }
+        pair.assert_equal();
+    }
+}
