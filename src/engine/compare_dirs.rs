@@ -1,5 +1,6 @@
 //! A return compares directories: both lists of names, entry by entry, removals last.
 use super::compare_files::extra;
+use super::failures::directories;
 use super::run::Engine;
 use crate::disk::{Errno, sys};
 use crate::history::{ObjectKey, Part, Portion};
@@ -23,6 +24,8 @@ pub struct Listing {
     pub deep: bool,
     /// Not in slices: it changed too often.
     pub whole: bool,
+    /// The last part of it; until the peer did it, nothing relies on these names.
+    pub last_part: u64,
 }
 
 /// Passes over one directory before it is dealt with in one go.
@@ -67,6 +70,7 @@ impl Engine {
             after,
             deep,
             whole,
+            last_part: 0,
         });
     }
 
@@ -98,7 +102,7 @@ impl Engine {
                 self.send_only(Op::RemoveTree { parent: dir, name });
                 worked = true;
             } else {
-                self.listing_done(&listing);
+                self.listing_sent(listing);
                 return true;
             }
         }
@@ -106,6 +110,42 @@ impl Engine {
             ret.listings.push_front(listing);
         }
         worked
+    }
+
+    /// A part that fails there must not find the directory called clean: what the application
+    /// renames out of it meanwhile would be another file there.
+    fn listing_sent(&mut self, mut listing: Listing) {
+        listing.last_part = self.leader.sent;
+        if let Some(ret) = &mut self.leader.ret {
+            if listing.whole {
+                ret.closing.insert(listing.dir);
+            }
+            ret.sent_listings.push_back(listing);
+        }
+        self.end_listings();
+    }
+
+    /// Ends the directories of which the peer has done all parts.
+    pub fn end_listings(&mut self) {
+        let acked = self.leader.acked;
+        let mut ended = false;
+        while let Some(ret) = &mut self.leader.ret
+            && let Some(listing) = ret.sent_listings.pop_front_if(|it| it.last_part <= acked)
+        {
+            ret.closing.remove(&listing.dir);
+            self.listing_done(&listing);
+            ended = true;
+        }
+        if ended {
+            self.retry_behind_names();
+        }
+    }
+
+    /// The operation changes names of a directory that changed too often to be ended beside it.
+    pub fn is_closing(&self, op: &Op) -> bool {
+        self.leader.ret.as_ref().is_some_and(|ret| {
+            !ret.closing.is_empty() && directories(op).iter().any(|dir| ret.closing.contains(dir))
+        })
     }
 
     fn listing_done(&mut self, listing: &Listing) {
@@ -159,14 +199,16 @@ impl Engine {
         if entry.mtime != own_time {
             self.leader.touched.insert(id);
         }
-        let content =
-            kind == libc::S_IFREG && (entry.size != stat.st_size as u64 || entry.mtime != own_time);
+        let looks_equal = entry.size == stat.st_size as u64 && entry.mtime == own_time;
+        let hidden = self.hides_content(id, key, stat);
+        let content = kind == libc::S_IFREG && (hidden || !looks_equal);
         let mut marks = Vec::new();
         match kind {
             libc::S_IFDIR if deep => {
                 marks
                     .extend([self.leader.dirty.mark_names(key), self.leader.dirty.mark_whole(key)]);
             }
+            libc::S_IFDIR if hidden => marks.push(self.leader.dirty.mark_names(key)),
             libc::S_IFREG if deep || content => marks.push(self.leader.dirty.mark_whole(key)),
             _ => {}
         }

@@ -16,7 +16,7 @@ use crate::wire::{Durability, ObjId, Op};
 const FAILURES_MAX: u64 = 1000;
 
 /// Directories whose entries the operation speaks of.
-fn directories(op: &Op) -> Vec<ObjId> {
+pub fn directories(op: &Op) -> Vec<ObjId> {
     match op {
         Op::Rename { parent, new_parent, .. } => vec![*parent, *new_parent],
         Op::Bind { parent, .. } | Op::Link { parent, .. } => vec![*parent],

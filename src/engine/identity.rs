@@ -16,6 +16,10 @@ use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 
+/// Walks in a row that moving directories may spoil; then what they found has to do, and links that
+/// were not found are made as files of their own.
+const INCOMPLETE_WALKS_MAX: u32 = 20;
+
 impl Engine {
     /// Makes the peer's name the one that it is here. `there`: its entry, behind which operation.
     pub fn reconcile_name(
@@ -85,6 +89,29 @@ impl Engine {
         self.leader.dirty.is_dirty_whole(key)
     }
 
+    /// May have been made since, though no mark says so. A link would be marked, and so would be
+    /// the content: what was written in a file, the names in a directory.
+    fn may_be_new(&self, stat: &libc::stat) -> bool {
+        let is_dir = stat.st_mode & libc::S_IFMT == libc::S_IFDIR;
+        self.store.memory.made_unmarked && (is_dir || stat.st_nlink == 1)
+    }
+
+    /// Its content differs though neither size nor time says so: of an inode that is new without a
+    /// mark only what was written is marked, and there the name may lead to an older one.
+    pub fn hides_content(&mut self, id: ObjId, key: ObjectKey, stat: &libc::stat) -> bool {
+        if !self.may_be_new(stat) {
+            return false;
+        }
+        match stat.st_mode & libc::S_IFMT {
+            libc::S_IFREG => self.leader.dirty.contains_any(key, 0..u64::MAX),
+            libc::S_IFDIR => {
+                let names = self.objects.data_fd(id).and_then(sys::list_dir);
+                names.is_ok_and(|names| names.is_empty())
+            }
+            _ => false,
+        }
+    }
+
     /// The number that the peer knows an entry's inode by, if it is still that inode's.
     fn number_there(&self, dir: ObjId, entry: &Entry, after: u64) -> Option<ObjId> {
         let dir = self.objects.get(dir).ok()?.key.dir;
@@ -114,7 +141,8 @@ impl Engine {
         if there.is_some_and(linked) {
             return false;
         }
-        self.is_comparing() || stat.st_nlink == 1 && entry.nlink == 1 || !self.is_new_here(key)
+        let new = self.is_new_here(key) || self.may_be_new(stat);
+        self.is_comparing() || stat.st_nlink == 1 && entry.nlink == 1 || !new
     }
 
     /// The name leads to another inode there. The object may have no other name there, so it gets
@@ -217,6 +245,7 @@ impl Engine {
             return;
         }
         ret.locating = true;
+        ret.renamed.clear();
         let walk = (self.leader.session_number, self.leader.dirs_moved);
         let roots: Vec<OwnedFd> =
             self.objects.roots().iter().filter_map(|root| root.fd.try_clone().ok()).collect();
@@ -226,17 +255,26 @@ impl Engine {
         });
     }
 
-    /// A directory was renamed while a walk may be under way.
+    /// A name changed while a walk may be under way, and what an earlier one found is old.
     pub fn count_moved(&mut self, op: &Op) {
-        let Op::Rename { parent, name, new_parent, new_name, .. } = op else { return };
         if self.leader.ret.is_none() {
             return;
         }
-        // An exchange moves both.
-        for (parent, name) in [(parent, name), (new_parent, new_name)] {
-            let moved = self.objects.child(*parent, name);
-            let kind = moved.and_then(|id| self.objects.get(id).ok()).map(|object| object.kind);
-            self.leader.dirs_moved += u64::from(kind == Some(libc::S_IFDIR));
+        let moved = match op {
+            Op::Link { obj, .. } => vec![Some(*obj)],
+            // An exchange moves both.
+            Op::Rename { parent, name, new_parent, new_name, .. } => {
+                vec![self.objects.child(*parent, name), self.objects.child(*new_parent, new_name)]
+            }
+            _ => return,
+        };
+        for id in moved.into_iter().flatten() {
+            let Ok(object) = self.objects.get(id) else { continue };
+            self.leader.dirs_moved += u64::from(object.kind == libc::S_IFDIR);
+            if let Some(ret) = &mut self.leader.ret {
+                ret.names.remove(&id);
+                ret.renamed.insert(id);
+            }
         }
     }
 
@@ -260,6 +298,9 @@ impl Engine {
         };
         // What lay in a directory that moved may have been passed by.
         let complete = dirs_moved == self.leader.dirs_moved;
+        let Some(ret) = &mut self.leader.ret else { return };
+        ret.incomplete_walks = if complete { 0 } else { ret.incomplete_walks + 1 };
+        let again = (1..=INCOMPLETE_WALKS_MAX).contains(&ret.incomplete_walks);
         let mut names = Vec::new();
         let mut moved = HashSet::new();
         for found in &found {
@@ -271,6 +312,7 @@ impl Engine {
         for key in wanted {
             let Some(ret) = &mut self.leader.ret else { return };
             match self.objects.by_key(*key) {
+                Some(id) if again || ret.renamed.contains(&id) => {}
                 Some(id) => drop(ret.names.entry(id).or_default()),
                 // No name leads to it any more, or its number is another's now: gone for good.
                 None if complete && !moved.contains(key) => self.leader.dirty.forget(*key),
@@ -279,7 +321,9 @@ impl Engine {
         }
         let Some(ret) = &mut self.leader.ret else { return };
         for (id, parent, name) in names {
-            ret.names.entry(id).or_default().push((parent, name));
+            if let Some(names) = ret.names.get_mut(&id) {
+                names.push((parent, name));
+            }
         }
         ret.locating = false;
         ret.cursor = None;

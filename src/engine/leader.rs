@@ -185,6 +185,9 @@ impl Engine {
             self.leader.held.push_back(deferred);
             return;
         }
+        if self.is_closing(&deferred.draft.op) {
+            return self.leader.behind_names.push(deferred);
+        }
         match self.route(&deferred.draft.op) {
             Route::Orphan => self.apply_here(deferred),
             Route::Local => self.order_local(deferred),

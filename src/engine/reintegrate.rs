@@ -79,7 +79,14 @@ pub struct Return {
     pub claimed: HashMap<ObjectKey, (ObjId, u64)>,
     /// All names of inodes that a walk looked for.
     pub names: HashMap<ObjId, Vec<(ObjId, Bytes)>>,
+    pub incomplete_walks: u32,
+    /// Got another name since the walk began.
+    pub renamed: HashSet<ObjId>,
     pub listings: VecDeque<Listing>,
+    /// Compared; the peer has not yet done all parts.
+    pub sent_listings: VecDeque<Listing>,
+    /// Directories in which changes wait for that.
+    pub closing: HashSet<ObjId>,
     pub passes: HashMap<ObjectKey, u32>,
     /// Parts and operations that the peer could not do.
     pub failures: u64,
@@ -110,7 +117,11 @@ impl Return {
             answers: VecDeque::new(),
             claimed: HashMap::new(),
             names: HashMap::new(),
+            incomplete_walks: 0,
+            renamed: HashSet::new(),
             listings: VecDeque::new(),
+            sent_listings: VecDeque::new(),
+            closing: HashSet::new(),
             passes: HashMap::new(),
             failures: 0,
             admission: Admission::Draining,
@@ -200,6 +211,7 @@ impl Engine {
         }
         let began = Instant::now();
         let until = began + ROUND;
+        self.end_listings();
         let mut worked = self.take_answers(until) | self.reconcile_slice(until);
         while self.may_send() && began.elapsed() < ROUND {
             let Some(ret) = &self.leader.ret else { return };
@@ -228,7 +240,8 @@ impl Engine {
         let Some(ret) = &mut self.leader.ret else { return };
         ret.awaited.retain(|id| objects.get(*id).is_ok_and(|object| !dirty.is_clean(object.key)));
         ret.cursor = None;
-        let busy = !ret.asked.is_empty() || !ret.listings.is_empty();
+        let listings = ret.listings.len() + ret.sent_listings.len();
+        let busy = !ret.asked.is_empty() || listings > 0;
         if busy || ret.admission != Admission::Draining {
             return;
         }

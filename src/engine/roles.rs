@@ -137,20 +137,18 @@ impl Engine {
             memory.exact = false;
             memory.lost_volatile = false;
             memory.dirty_base = None;
+            memory.made_unmarked = false;
         })
     }
 
-    /// The only member starts again. After an orderly stop its marks name all that the peer may
-    /// lack; they name inodes, and a walk finds their names when the peer returns. After a crash
-    /// what was made last may lack its mark as new, for its inode is known only once it is there:
-    /// then the next return compares everything by digests. More is read, no more is sent than what
-    /// differs, and no change can be missed.
+    /// The only member starts again, and its marks name all that the peer may lack: inodes, whose
+    /// names a walk finds when the peer returns. They were on disk before the changes. After a crash
+    /// only the newest inodes may lack theirs, in directories that are marked.
     fn lead_again(&mut self) -> Result<(), crate::history::FileError> {
-        let loaded = self.store.loaded.take();
-        let whole = self.store.memory.exact && self.store.dirty_file.is_some();
-        let kept = loaded.filter(|_| whole);
+        let kept = self.store.loaded.take().filter(|_| self.store.dirty_file.is_some());
         let base = self.store.memory.dirty_base.filter(|_| kept.is_some());
         self.store.remember(|memory| {
+            memory.made_unmarked |= !memory.exact;
             memory.exact = false;
             memory.dirty_base = base;
         })?;

@@ -46,6 +46,7 @@ impl Store {
             exact: false,
             lost_volatile: false,
             dirty_base: None,
+            made_unmarked: false,
         });
         let (loaded, dirty_file) = match remembered.dirty {
             Some(loaded) => (Some(loaded.set), Some(loaded.file)),
@@ -104,6 +105,7 @@ impl Store {
             memory.exact = false;
             memory.lost_volatile = false;
             memory.dirty_base = Some(base);
+            memory.made_unmarked = false;
         })?;
         self.dirty_file = Some(file);
         Ok(set)
@@ -143,6 +145,7 @@ impl Store {
             memory.exact = false;
             memory.lost_volatile = false;
             memory.dirty_base = None;
+            memory.made_unmarked = false;
         })?;
         self.drop_dirty_file()
     }
@@ -155,6 +158,7 @@ impl Store {
             memory.in_sync_with = Some(peer.clone());
             memory.position = position;
             memory.dirty_base = None;
+            memory.made_unmarked = false;
         })
     }
 

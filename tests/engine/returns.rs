@@ -309,7 +309,8 @@ fn a_lonely_primary_may_die_and_forgets_nothing() {
             pair.n1.lead(false);
         }
         let churning = Churning::start(&pair.n1, &pair.dir, 100 * round + 40);
-        pair.return_n2();
+        let (plan, _) = return_bytes(&mut pair.n1, &mut pair.n2);
+        assert_eq!(plan, Plan::Zones { theirs: false });
         churning.stop();
         pair.assert_equal();
     }

@@ -44,7 +44,7 @@ fn story(seed: u64) {
             seeds.map(|seed| Churning::start(&pair.n1, &pair.dir, seed)).collect()
         };
         let deeds = 1 + random.below(400);
-        let kind = random.below(3);
+        let kind = random.below(4);
         println!("  step {step}: kind {kind}, {level:?}");
         match kind {
             // The secondary dies under load and comes back under load.
@@ -62,6 +62,21 @@ fn story(seed: u64) {
                 pair.lose_n2();
                 churn(&pair.n1, &pair.dir, seed + step, deeds);
                 let running = load(&pair, 1 + random.below(3));
+                return_at_once(&mut pair);
+                running.into_iter().for_each(Churning::stop);
+            }
+            // The only one that is left dies under load, more than once.
+            2 => {
+                pair.lose_n2();
+                for life in 0..1 + random.below(2) {
+                    let running = load(&pair, 1 + random.below(3));
+                    churn(&pair.n1, &pair.dir, seed + step + life, deeds);
+                    pair.n1.kill();
+                    running.into_iter().for_each(Churning::ended);
+                    pair.n1.start();
+                    pair.n1.lead(false);
+                }
+                let running = load(&pair, random.below(3));
                 return_at_once(&mut pair);
                 running.into_iter().for_each(Churning::stop);
             }

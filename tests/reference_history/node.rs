@@ -152,6 +152,7 @@ impl Node {
             exact: false,
             lost_volatile: false,
             dirty_base: None,
+            made_unmarked: false,
         };
         let tree = [[0; CELLS]; OBJECTS];
         let (lineage, file) = (Lineage::default(), None);

@@ -36,6 +36,10 @@ pub struct Memory {
     pub lost_volatile: bool,
     /// Base of the dirty file that counts. `None`: a dirty file that lies about is an old one.
     pub dirty_base: Option<Position>,
+    /// The node died while it marked: what it made last may lack its mark as new, for the inode is
+    /// known only once it is there. Its directory is marked. Until the marks have served.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub made_unmarked: bool,
 }
 
 /// `DIR/memory`.

@@ -61,6 +61,7 @@ fn memory() -> Memory {
         exact: false,
         lost_volatile: false,
         dirty_base: None,
+        made_unmarked: false,
     }
 }
 
