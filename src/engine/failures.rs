@@ -110,7 +110,7 @@ impl Engine {
         }
     }
 
-    fn doubt_names(&mut self, dir: ObjId) {
+    pub fn doubt_names(&mut self, dir: ObjId) {
         if let Ok(object) = self.objects.get(dir)
             && !object.orphan
         {

@@ -63,8 +63,19 @@ impl Engine {
                     let name = name.clone();
                     self.send_only(Op::RemoveTree { parent: dir, name });
                 }
+                self.doubt_other_names(dir, id);
                 self.send_new(dir, id, name, &stat);
             }
+        }
+    }
+
+    /// The object is going to be another inode there. A directory with a name of it may be the same
+    /// on both sides and yet out of reach, because one above it is not: its name is made a link later.
+    fn doubt_other_names(&mut self, dir: ObjId, id: ObjId) {
+        let names = self.leader.ret.as_ref().and_then(|ret| ret.names.get(&id).cloned());
+        for (parent, _) in names.unwrap_or_default().into_iter().filter(|(other, _)| *other != dir)
+        {
+            self.doubt_names(parent);
         }
     }
 

@@ -40,7 +40,8 @@ impl Engine {
             | Op::Symlink { parent, obj, .. } => {
                 self.leader.touched.extend([*parent, *obj]);
             }
-            Op::Link { parent, .. } | Op::Unlink { parent, .. } | Op::Rmdir { parent, .. } => {
+            Op::Link { parent, obj, .. } => self.leader.touched.extend([*parent, *obj]),
+            Op::Unlink { parent, .. } | Op::Rmdir { parent, .. } => {
                 self.leader.touched.insert(*parent);
             }
             // Set by the application: the same on both copies already.

@@ -20,7 +20,10 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 pub const SLACK: u32 = 3;
 
 /// Two clusters at once would measure each other.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 pub struct Cluster {
     pub lab: Lab,
@@ -53,7 +56,7 @@ pub struct Wish {
 impl Cluster {
     /// Nodes joined, module installed and applied on both, nothing started. `None` without root.
     pub fn installed(test: &str, wish: Wish) -> Option<Cluster> {
-        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone();
         let lab = Lab::cluster(test, &["--disk-mb", "512"])?;
         let outside = tempfile::tempdir().unwrap();
         let (vip, vip6) = (lab.variable("LAB_VIP"), lab.variable("LAB_VIP6"));

@@ -11,6 +11,7 @@ mod counter;
 mod fixture;
 mod kills;
 mod outages;
+mod programs;
 mod refusals;
 mod rows;
 mod split;

@@ -76,6 +76,19 @@ pub fn return_at_once(pair: &mut Pair) {
     });
 }
 
+/// The older name of a new link lies in a directory that did not change, below one that did.
+#[test]
+fn a_link_to_a_file_further_down_stays_a_link() {
+    let mut pair = Pair::mirrored(Level::Mirror);
+    let dir = pair.dir.display().to_string();
+    pair.n1
+        .run(&format!("cd {dir} && for i in $(seq 9); do mkdir -p d/n$i; echo $i > d/n$i/x; done"));
+    pair.lose_n2();
+    pair.n1.run(&format!("cd {dir} && for i in $(seq 9); do ln d/n$i/x d/y$i; done"));
+    return_at_once(&mut pair);
+    pair.assert_equal();
+}
+
 /// Files whose names are exchanged all the time, while each of them has something to be sent.
 #[test]
 fn renames_during_a_return_do_not_break_it() {
@@ -120,12 +133,17 @@ fn big_file(pair: &mut Pair) -> String {
 
 /// Rewrites 1 % of the file in random pages; how many bytes that are.
 fn change_pages(node: &Node, file: &str, seed: u64) -> u64 {
+    change_pages_below(node, file, seed, BIG_MIB)
+}
+
+/// As [`change_pages`], in the first `mib` of it.
+fn change_pages_below(node: &Node, file: &str, seed: u64, mib: u64) -> u64 {
     let changed = BIG_MIB * MIB / 100 / 4096;
     node.run(&format!(
         "/usr/bin/python3 -c 'import os, random\nr = random.Random({seed})\n\
          fd = os.open(\"{file}\", os.O_RDWR)\n\
          for p in r.sample(range({}), {changed}): os.pwrite(fd, r.randbytes(4096), p * 4096)'",
-        BIG_MIB * MIB / 4096
+        mib * MIB / 4096
     ));
     changed * 4096
 }
@@ -147,15 +165,19 @@ fn return_bytes(leader: &mut Node, follower: &mut Node) -> (Plan, u64) {
     (plan.expect("a plan was told"), bytes)
 }
 
-/// After an outage without a crash only the changed pages travel: at most 1.2 × their bytes.
+/// After an outage without a crash only the changed pages travel: at most 1.2 × their bytes. And
+/// nothing else is read, on either node.
 #[test]
 fn only_changed_pages_travel() {
     let mut pair = Pair::mirrored(Level::Mirror);
     let file = big_file(&mut pair);
     pair.lose_n2();
     let changed = change_pages(&pair.n1, &file, 1);
+    let before = pair.n1.bytes_read();
     let (plan, bytes) = return_bytes(&mut pair.n1, &mut pair.n2);
     assert_eq!(plan, Plan::Zones { theirs: false });
+    let read = [pair.n1.bytes_read() - before, pair.n2.bytes_read()];
+    assert!(read[0] <= changed + MIB && read[1] <= MIB, "{read:?} bytes read, {changed} changed");
     pair.assert_equal();
     let limit = changed * 12 / 10;
     assert!(bytes > 0 && bytes <= limit, "{bytes} bytes travelled, at most {limit} are promised");
@@ -196,6 +218,32 @@ fn only_changed_pages_travel_after_the_only_member_was_stopped() {
     assert_eq!(plan, Plan::Zones { theirs: false });
     pair.assert_equal();
     let limit = changed * 12 / 10;
+    assert!(bytes > 0 && bytes <= limit, "{bytes} bytes travelled, at most {limit} are promised");
+}
+
+/// The same when the only member died: the zones that it touched are compared, no others are read.
+#[test]
+fn only_touched_zones_are_read_after_the_only_member_died() {
+    const TOUCHED_MIB: u64 = 32;
+    let mut pair = Pair::mirrored(Level::Mirror);
+    let file = big_file(&mut pair);
+    pair.lose_n2();
+    let mut changed = change_pages_below(&pair.n1, &file, 1, TOUCHED_MIB);
+    pair.n1.kill();
+    pair.n1.start();
+    pair.n1.lead(false);
+    changed += change_pages_below(&pair.n1, &file, 2, TOUCHED_MIB);
+    let before = pair.n1.bytes_read();
+    let (plan, bytes) = return_bytes(&mut pair.n1, &mut pair.n2);
+    assert_eq!(plan, Plan::Zones { theirs: false });
+    let read = [pair.n1.bytes_read() - before, pair.n2.bytes_read()];
+    let zones = (TOUCHED_MIB + 2) * MIB + changed;
+    assert!(
+        read.iter().all(|read| *read <= zones),
+        "{read:?} bytes read, {zones} in the zones and sent"
+    );
+    pair.assert_equal();
+    let limit = changed * 12 / 10 + TOUCHED_MIB * MIB / 4096 * 32;
     assert!(bytes > 0 && bytes <= limit, "{bytes} bytes travelled, at most {limit} are promised");
 }
 

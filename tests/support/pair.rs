@@ -330,6 +330,13 @@ impl Node {
         }
     }
 
+    /// Bytes that the engine has read from files, the kernel's cache included.
+    pub fn bytes_read(&self) -> u64 {
+        let text = self.run(&format!("cat /proc/{}/io", self.engine));
+        let line = text.lines().find_map(|line| line.strip_prefix("rchar: "));
+        line.expect("the kernel counts").parse().unwrap()
+    }
+
     pub fn lead(&mut self, forced: bool) {
         self.command(&EngineCommand::Lead { reason: "test".into(), forced });
         self.wait(|event| matches!(event, EngineEvent::Leading));
