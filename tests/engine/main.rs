@@ -25,6 +25,21 @@ fn what_is_written_is_on_both_copies() {
     assert_eq!(pair.n1.run(&format!("cat {dir}/a")), "hello\n");
 }
 
+/// The peer has no inode without a name: what is copied from one travels as bytes.
+#[test]
+fn a_copy_from_a_file_without_a_name_is_on_both_copies() {
+    let pair = Pair::mirrored(Level::Mirror);
+    let script = "import os, sys\nos.chdir(sys.argv[1])\n\
+        source = os.open('gone', os.O_CREAT | os.O_RDWR)\nos.write(source, b'kept' * 5000)\n\
+        os.unlink('gone')\ntarget = os.open('target', os.O_CREAT | os.O_RDWR)\n\
+        print(os.copy_file_range(source, target, 20000, 0, 0))\n";
+    let file = pair.n1.base.join("copy.py");
+    std::fs::write(&file, script).unwrap();
+    let (file, dir) = (file.display(), pair.dir.display());
+    assert_eq!(pair.n1.run(&format!("/usr/bin/python3 -B {file} {dir}")), "20000\n");
+    pair.assert_equal();
+}
+
 /// A7: after a crash of the engine the directory is covered until it is served again.
 #[test]
 fn a_crash_of_the_engine_leaves_no_bare_directory() {
