@@ -242,7 +242,12 @@ impl Engine {
 
     fn order_send(&mut self, deferred: Deferred) {
         let needed = named(&deferred.draft.op);
-        if needed.iter().any(|id| self.is_name_in_flight(*id)) {
+        // The kernel takes no lock of the source of a copy, nor for mapped pages: any name counts.
+        let unlocked = matches!(deferred.draft.op, Op::CopyRange { .. } | Op::Write { .. });
+        let waits = needed
+            .iter()
+            .any(|id| self.is_name_in_flight(*id) || unlocked && self.is_any_name_in_flight(*id));
+        if waits {
             return self.leader.behind_names.push(deferred);
         }
         let touched = touches(&mut self.objects, &deferred.draft.op);
