@@ -138,6 +138,14 @@ impl Objects {
         (self.map.get(&id)?.key == key).then_some(id)
     }
 
+    /// As [`Objects::by_key`], of an inode as a list shows it.
+    pub fn by_inode(&self, dir: u16, ino: u64, generation: u32) -> Option<ObjId> {
+        // Handles that cannot be opened here are not in the keys.
+        let handles = self.roots.get(usize::from(dir))?.handles;
+        let generation = if handles { generation } else { 0 };
+        self.by_key(ObjectKey { dir, ino, generation })
+    }
+
     pub fn ids(&self) -> impl Iterator<Item = ObjId> + '_ {
         self.map.keys().copied()
     }

@@ -4,7 +4,8 @@
 //! mark too many, never one too few. When the peer is lost, what it may lack is remembered first,
 //! then everything that was held goes on.
 use super::barrier::Barrier;
-use super::leader::{Deferred, Session, subject_is_linked};
+use super::leader::{Deferred, Session};
+use super::operands::subject_is_linked;
 use super::requests::Slot;
 use super::run::{Done, Engine};
 use super::touch::{Touch, made, touches};
@@ -239,6 +240,7 @@ impl Engine {
                 .map_err(|error| error.to_string())?;
             crate::engine::failpoint("after-go-alone-durable");
             self.leader.member = false;
+            self.leader.distrusted = false;
             self.leader.epoch_reason = Some(reason.to_owned());
         }
         self.link.close(self.now, "going on alone");

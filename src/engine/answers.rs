@@ -5,7 +5,6 @@
 use super::compare_files::{digest, entry_of, entry_of_fd};
 use super::run::{Done, Engine};
 use crate::disk::{Errno, sys};
-use crate::history::ObjectKey;
 use crate::link::Lane;
 use crate::wire::{Answer, AnswerBody, Entry, Frame, ObjId, Question, QuestionBody};
 use bytes::Bytes;
@@ -61,8 +60,8 @@ impl Engine {
         for body in bodies {
             let AnswerBody::List { entries, .. } = body else { continue };
             for entry in entries {
-                let key = ObjectKey { dir, ino: entry.ino, generation: entry.generation };
-                entry.obj = self.objects.by_key(key).unwrap_or(ObjId(0));
+                let known = self.objects.by_inode(dir, entry.ino, entry.generation);
+                entry.obj = known.unwrap_or(ObjId(0));
             }
         }
     }

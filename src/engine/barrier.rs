@@ -7,7 +7,8 @@
 //! The kernel sends an FSYNC of the same thread behind every write of a file opened with `O_SYNC` or
 //! `O_DSYNC` (`generic_write_sync` of Linux). The write was on both disks before it was answered,
 //! so this echo is answered at once, unless the file changed in between.
-use super::leader::{LOCAL_KEY, subject};
+use super::leader::LOCAL_KEY;
+use super::operands::subject;
 use super::requests::{Draft, Slot};
 use super::run::{Done, Engine};
 use crate::disk::{Errno, sys};

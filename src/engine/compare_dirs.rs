@@ -1,6 +1,6 @@
 //! A return compares directories: both lists of names, entry by entry, removals last.
 use super::compare_files::extra;
-use super::failures::directories;
+use super::operands::directories;
 use super::run::Engine;
 use crate::disk::{Errno, sys};
 use crate::history::{ObjectKey, Part, Portion};
@@ -85,7 +85,7 @@ impl Engine {
             if let Some(name) = listing.own.pop() {
                 // Its other name may be going there.
                 let known = self.objects.child(dir, &name);
-                if known.is_some_and(|id| self.is_any_name_in_flight(id)) {
+                if known.is_some_and(|id| self.is_name_in_flight(id)) {
                     listing.own.push(name);
                     break;
                 }

@@ -6,20 +6,10 @@
 //! too. The kernel keeps most requests apart by its own locks; writes of mapped pages, requests in
 //! a renamed directory and a return know no such lock.
 use super::leader::{Deferred, InFlight};
+use super::operands::entries;
 use super::run::Engine;
 use crate::wire::{ObjId, Op};
 use bytes::Bytes;
-
-/// The entries whose inode `op` changes or removes.
-fn entries(op: &Op) -> Vec<(ObjId, &Bytes)> {
-    match op {
-        Op::Unlink { parent, name } | Op::Rmdir { parent, name } => vec![(*parent, name)],
-        Op::Rename { parent, name, new_parent, new_name, .. } => {
-            vec![(*parent, name), (*new_parent, new_name)]
-        }
-        _ => Vec::new(),
-    }
-}
 
 impl InFlight {
     fn entries(&self) -> Vec<(ObjId, &Bytes)> {
@@ -28,18 +18,20 @@ impl InFlight {
 }
 
 impl Engine {
-    /// The name under which the object is remembered is being changed.
-    pub fn is_name_in_flight(&self, id: ObjId) -> bool {
-        let Ok(object) = self.objects.get(id) else { return false };
-        self.is_entry_in_flight(object.parent, &object.name)
+    pub fn is_entry_in_flight(&self, parent: ObjId, name: &Bytes) -> bool {
+        self.leader.order.iter().any(|flight| flight.entries().contains(&(parent, name)))
     }
 
     pub fn are_names_in_flight(&self) -> bool {
         self.leader.order.iter().any(|flight| !flight.entries().is_empty())
     }
 
-    /// As [`Engine::is_name_in_flight`], for any of its names.
-    pub fn is_any_name_in_flight(&mut self, id: ObjId) -> bool {
+    /// A name of the object is being changed: a directory's only one, any of a file's.
+    pub fn is_name_in_flight(&mut self, id: ObjId) -> bool {
+        let Ok(object) = self.objects.get(id) else { return false };
+        if object.kind == libc::S_IFDIR {
+            return self.is_entry_in_flight(object.parent, &object.name);
+        }
         let (order, objects) = (&self.leader.order, &mut self.objects);
         let mut entries = order.iter().flat_map(InFlight::entries);
         entries.any(|(parent, name)| objects.child(parent, name) == Some(id))
@@ -48,7 +40,7 @@ impl Engine {
     /// What is sent about the object now may find nothing there.
     pub fn may_be_gone_there(&mut self, id: ObjId) -> bool {
         let linked = self.objects.get(id).is_ok_and(|object| !object.orphan);
-        !linked || self.is_any_name_in_flight(id)
+        !linked || self.is_name_in_flight(id)
     }
 
     /// A directory that goes may hold names there that it does not hold here.
@@ -79,10 +71,6 @@ impl Engine {
         let Op::CopyRange { source, target, .. } = op else { return false };
         let orphan = |id: &ObjId| self.objects.get(*id).is_ok_and(|object| object.orphan);
         orphan(source) && !orphan(target)
-    }
-
-    pub fn is_entry_in_flight(&self, parent: ObjId, name: &Bytes) -> bool {
-        self.leader.order.iter().any(|flight| flight.entries().contains(&(parent, name)))
     }
 
     /// Names that were waited for may have arrived.

@@ -6,7 +6,10 @@
 //! peer forgets a number with the last name of its inode, so such an operation fails instead of
 //! changing the wrong thing. Then the number counts as unknown, and what was touched is marked and
 //! compared again. Only a peer that is in sync has to succeed.
-use super::leader::{InFlight, Session, named, subject};
+use super::barrier::{Barrier, syncs_here};
+use super::leader::{InFlight, Session};
+use super::operands::{directories, numbered, subject};
+use super::pieces::Pieces;
 use super::run::Engine;
 use super::touch::{made, touches};
 use crate::disk::Errno;
@@ -14,17 +17,6 @@ use crate::wire::{Durability, ObjId, Op};
 
 /// A return that fails more often than this, and than it brings objects level, is begun again.
 const FAILURES_MAX: u64 = 1000;
-
-/// Directories whose entries the operation speaks of.
-pub fn directories(op: &Op) -> Vec<ObjId> {
-    match op {
-        Op::Rename { parent, new_parent, .. } => vec![*parent, *new_parent],
-        Op::Bind { parent, .. } | Op::Link { parent, .. } => vec![*parent],
-        Op::Create { .. } | Op::Mkdir { .. } | Op::Mknod { .. } | Op::Symlink { .. } => named(op),
-        Op::Unlink { .. } | Op::Rmdir { .. } | Op::RemoveTree { .. } => named(op),
-        _ => Vec::new(),
-    }
-}
 
 impl Engine {
     /// A part of the return failed there.
@@ -37,37 +29,44 @@ impl Engine {
         self.return_applied(seq);
     }
 
-    /// An operation of the application failed there: it is one that was done here alone.
+    /// An operation of the application failed there, and now happens here. During a return it is one
+    /// that was done alone; in sync the peer's copy is not what it should be, and it must leave.
     pub fn failed_there(&mut self, flight: InFlight, errno: Errno) {
         let InFlight { seq, op, want, slot, durable, since, pieces, echo, .. } = flight;
+        let mut touched = touches(&mut self.objects, &op);
         let result = self.perform_here(&op, want);
-        if result != Err(errno) {
-            if !self.may_fail_again() {
+        touched.extend(made(&self.objects, &op));
+        // Impossible on both copies alike: that is the answer.
+        if result.as_ref().err() != Some(&errno) {
+            self.mark_recent(&touched);
+            if self.may_fail_again() {
+                self.mark(&touched);
+                self.doubt(seq, &op, errno);
+            } else {
                 self.break_session(&format!("the peer could not apply an operation: {errno}"));
             }
-            let mut touched = touches(&mut self.objects, &op);
-            touched.extend(made(&self.objects, &op));
-            self.mark(&touched);
-            self.mark_recent(&touched);
-            self.doubt(seq, &op, errno);
         }
-        let earlier = pieces.as_ref().and_then(|pieces| pieces.error());
-        match result {
-            Err(here) => {
+        let earlier = pieces.as_ref().and_then(Pieces::error);
+        match (result, earlier) {
+            (Err(here), _) => {
                 if let Some(pieces) = pieces {
                     pieces.fail(here);
                 }
-                self.fail(slot, here);
+                self.answer(slot, Some(here), &[], since);
             }
-            Ok(_) if earlier.is_some() => self.fail(slot, earlier.unwrap_or(Errno::IO)),
-            Ok(payload) if durable != Durability::Cached => {
-                let barrier = super::barrier::Barrier::new(slot, payload, since);
-                let barrier = super::barrier::Barrier { remote: true, echo, ..barrier };
-                let key = self.wait_without_number(barrier);
-                self.sync_here(key, &op, durable);
+            (Ok(_), Some(earlier)) => self.fail(slot, earlier),
+            (Ok(payload), None) => {
+                // A member is waited for until it is out of the in-sync set (rule A2).
+                let remote = !self.leader.member;
+                let covers = op.is_barrier() || syncs_here(&op, self.config.level);
+                let local = durable == Durability::Cached || !covers;
+                let barrier = Barrier::new(slot, payload, since);
+                let key = self.wait_without_number(Barrier { remote, local, echo, ..barrier });
+                if !local {
+                    self.sync_here(key, &op, durable);
+                }
                 self.settle_barrier(key);
             }
-            Ok(payload) => self.answer(slot, None, &payload, since),
         }
     }
 
@@ -90,14 +89,8 @@ impl Engine {
 
     /// What the operation took for granted is compared again.
     fn doubt(&mut self, seq: u64, op: &Op, errno: Errno) {
-        if let Op::Bind { obj, .. }
-        | Op::Link { obj, .. }
-        | Op::Create { obj, .. }
-        | Op::Mkdir { obj, .. }
-        | Op::Mknod { obj, .. }
-        | Op::Symlink { obj, .. } = op
-        {
-            self.unbind(*obj, seq);
+        if let Some(obj) = numbered(op) {
+            self.unbind(obj, seq);
         }
         if let (true, Some(obj)) = (directories(op).is_empty(), subject(op)) {
             self.unbind(obj, seq);

@@ -257,7 +257,7 @@ impl Engine {
         }
         ret.locating = true;
         ret.renamed.clear();
-        let walk = (self.leader.session_number, self.leader.dirs_moved);
+        let walk = (self.leader.session_number, ret.dirs_moved);
         let roots: Vec<OwnedFd> =
             self.objects.roots().iter().filter_map(|root| root.fd.try_clone().ok()).collect();
         self.pool.run(move || {
@@ -281,8 +281,8 @@ impl Engine {
         };
         for id in moved.into_iter().flatten() {
             let Ok(object) = self.objects.get(id) else { continue };
-            self.leader.dirs_moved += u64::from(object.kind == libc::S_IFDIR);
             if let Some(ret) = &mut self.leader.ret {
+                ret.dirs_moved += u64::from(object.kind == libc::S_IFDIR);
                 ret.names.remove(&id);
                 ret.renamed.insert(id);
             }
@@ -307,9 +307,9 @@ impl Engine {
                 return self.break_session(&format!("the own copy could not be searched: {errno}"));
             }
         };
-        // What lay in a directory that moved may have been passed by.
-        let complete = dirs_moved == self.leader.dirs_moved;
         let Some(ret) = &mut self.leader.ret else { return };
+        // What lay in a directory that moved may have been passed by.
+        let complete = dirs_moved == ret.dirs_moved;
         ret.incomplete_walks = if complete { 0 } else { ret.incomplete_walks + 1 };
         let again = (1..=INCOMPLETE_WALKS_MAX).contains(&ret.incomplete_walks);
         let mut names = Vec::new();

@@ -7,11 +7,12 @@
 //!                                                        barriers: both disks in parallel -> reply
 //! ```
 //!
-//! The loop is the only order there is: what is sent first is applied first on both copies. No
-//! operation needs a lock of ours, because the kernel holds the inode and directory locks of
-//! conflicting requests until we answer.
+//! The loop is the only order there is: what is sent first is applied first on both copies. The
+//! kernel holds the inode and directory locks of conflicting requests until we answer; what it does
+//! not keep apart waits for the names on their way (`entries.rs`).
 use super::alone::Unsaved;
 use super::barrier::{Barrier, Barriers, Echo, syncs_here};
+use super::operands::{named, subject};
 use super::pieces::Pieces;
 use super::reintegrate::Return;
 use super::requests::{Draft, Slot, Want};
@@ -106,6 +107,8 @@ pub struct Leader {
     pub barriers: Barriers,
     pub held: VecDeque<Deferred>,
     pub deferred: Vec<Deferred>,
+    /// The peer is a member and this node broke the session: it has to leave and return.
+    pub distrusted: bool,
     /// Waits for a name that is on its way.
     pub behind_names: Vec<Deferred>,
     pub saving: Option<Vec<Deferred>>,
@@ -114,8 +117,6 @@ pub struct Leader {
     pub recent: Option<Recent>,
     pub ret: Option<Return>,
     pub touched: HashSet<ObjId>,
-    /// Directories that were moved so far: a walk that saw this change may have missed something.
-    pub dirs_moved: u64,
     /// What a return looked at and nobody uses: forgotten bit by bit.
     pub idle: Vec<ObjId>,
     pub times_due: Option<Instant>,
@@ -242,12 +243,7 @@ impl Engine {
 
     fn order_send(&mut self, deferred: Deferred) {
         let needed = named(&deferred.draft.op);
-        // The kernel takes no lock of the source of a copy, nor for mapped pages: any name counts.
-        let unlocked = matches!(deferred.draft.op, Op::CopyRange { .. } | Op::Write { .. });
-        let waits = needed
-            .iter()
-            .any(|id| self.is_name_in_flight(*id) || unlocked && self.is_any_name_in_flight(*id));
-        if waits {
+        if needed.iter().any(|id| self.is_name_in_flight(*id)) {
             return self.leader.behind_names.push(deferred);
         }
         let touched = touches(&mut self.objects, &deferred.draft.op);
@@ -372,7 +368,7 @@ impl Engine {
         let Ok(key) = self.objects.get(parent).map(|object| object.key) else { return false };
         let dirty = &self.leader.dirty;
         let differs = dirty.is_dirty_names(key) || dirty.is_dirty_whole(key);
-        if differs || self.is_name_in_flight(id) || !self.ensure_bound(parent) {
+        if differs || self.is_entry_in_flight(parent, &name) || !self.ensure_bound(parent) {
             return false;
         }
         self.send_only(Op::Bind { obj: id, parent, name });
@@ -516,52 +512,17 @@ impl Engine {
         }
         self.leader.acked = seq;
         self.leader.barriers.waiting.remove(&seq);
-        match (self.leader.member, flight.local) {
-            (false, true) => self.failed_there(flight, errno),
-            (false, false) => self.part_failed(seq, &flight.op, errno),
-            (true, true) => self.member_failed(flight, errno),
-            (true, false) => {
-                self.break_session(&format!("what only it lacked failed there: {errno}"))
-            }
+        match flight.local {
+            true => self.failed_there(flight, errno),
+            false => self.part_failed(seq, &flight.op, errno),
         }
         self.retry_behind_names();
     }
 
-    /// A peer that is in sync failed.
-    fn member_failed(&mut self, flight: InFlight, errno: Errno) {
-        let InFlight { op, want, slot, durable, since, pieces, .. } = flight;
-        let result = self.perform_here(&op, want);
-        if let (Err(here), Some(pieces)) = (&result, pieces) {
-            pieces.fail(*here);
-        }
-        match result {
-            // Impossible on both copies alike: that is the answer.
-            Err(here) if here == errno => self.answer(slot, Some(errno), &[], since),
-            Err(here) => {
-                self.fail(slot, here);
-                self.break_session(&format!("an operation failed here ({here}), there ({errno})"));
-            }
-            Ok(payload) => {
-                let mut touched = touches(&mut self.objects, &op);
-                touched.extend(made(&self.objects, &op));
-                self.mark_recent(&touched);
-                self.break_session(&format!("the peer could not apply an operation: {errno}"));
-                // Returned once the peer is out of the in-sync set (rule A2).
-                let waits = op.is_barrier() || syncs_here(&op, self.config.level);
-                let local = durable == Durability::Cached || !waits;
-                let remote = !self.leader.member;
-                let barrier = Barrier::new(slot, payload, since);
-                let key = self.wait_without_number(Barrier { remote, local, ..barrier });
-                if !local {
-                    self.sync_here(key, &op, durable);
-                }
-                self.settle_barrier(key);
-            }
-        }
-    }
-
-    /// The session cannot go on; the peer comes back through a handshake.
+    /// The session cannot go on; the peer comes back through a handshake. What it holds is not
+    /// trusted: no window leads back into sync.
     pub fn break_session(&mut self, reason: &str) {
+        self.leader.distrusted = self.leader.member;
         self.link.close(self.now, reason);
         self.leader_lost(reason);
     }
@@ -615,43 +576,5 @@ impl Engine {
             Some(free) if self.leader.member => free,
             _ => (u64::MAX, u64::MAX),
         }
-    }
-}
-
-/// The object whose content or attributes an operation changes.
-pub fn subject(op: &Op) -> Option<ObjId> {
-    match op {
-        Op::Write { obj, .. }
-        | Op::SetAttr { obj, .. }
-        | Op::SetXattr { obj, .. }
-        | Op::RemoveXattr { obj, .. }
-        | Op::Fallocate { obj, .. }
-        | Op::Fsync { obj, .. } => Some(*obj),
-        Op::CopyRange { target, .. } => Some(*target),
-        Op::Create { parent, .. }
-        | Op::Mkdir { parent, .. }
-        | Op::Mknod { parent, .. }
-        | Op::Symlink { parent, .. }
-        | Op::Tmpfile { parent, .. }
-        | Op::Unlink { parent, .. }
-        | Op::Rmdir { parent, .. }
-        | Op::Rename { parent, .. }
-        | Op::Link { parent, .. }
-        | Op::RemoveTree { parent, .. } => Some(*parent),
-        Op::Nop | Op::SyncAll | Op::Bind { .. } | Op::Forget { .. } => None,
-    }
-}
-
-pub fn subject_is_linked(objects: &crate::disk::Objects, op: &Op) -> bool {
-    subject(op).is_none_or(|id| objects.get(id).is_ok_and(|object| !object.orphan))
-}
-
-/// Existing objects that the peer must know before it can perform the operation.
-pub fn named(op: &Op) -> Vec<ObjId> {
-    match op {
-        Op::CopyRange { source, target, .. } => vec![*source, *target],
-        Op::Rename { parent, new_parent, .. } => vec![*parent, *new_parent],
-        Op::Link { obj, parent, .. } => vec![*obj, *parent],
-        other => subject(other).into_iter().collect(),
     }
 }

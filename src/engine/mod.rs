@@ -21,6 +21,7 @@ mod identity;
 mod leader;
 pub mod locate;
 mod look;
+mod operands;
 mod pieces;
 pub mod pool;
 mod reactor;

@@ -41,6 +41,14 @@ pub enum Asked {
     Xattrs { obj: ObjId },
 }
 
+/// A question that was not answered yet.
+pub struct Pending {
+    key: ObjectKey,
+    /// The last operation that was sent before it.
+    after: u64,
+    asked: Asked,
+}
+
 impl Asked {
     fn obj(&self) -> ObjId {
         match self {
@@ -68,8 +76,8 @@ pub struct Return {
     pub started: Instant,
     pub window: Option<u64>,
     pub cursor: Option<Portion>,
-    /// By question: the object, the operation that the question follows.
-    pub asked: HashMap<u64, (ObjectKey, u64, Asked)>,
+    /// By number of the question.
+    pub asked: HashMap<u64, Pending>,
     pub asking: HashSet<ObjectKey>,
     pub next_question: u64,
     /// Objects that this return made: nothing of theirs needs a comparison.
@@ -80,6 +88,8 @@ pub struct Return {
     /// All names of inodes that a walk looked for.
     pub names: HashMap<ObjId, Vec<(ObjId, Bytes)>>,
     pub incomplete_walks: u32,
+    /// Directories that were moved so far: a walk that saw this change may have missed something.
+    pub dirs_moved: u64,
     /// Got another name since the walk began.
     pub renamed: HashSet<ObjId>,
     pub listings: VecDeque<Listing>,
@@ -118,6 +128,7 @@ impl Return {
             claimed: HashMap::new(),
             names: HashMap::new(),
             incomplete_walks: 0,
+            dirs_moved: 0,
             renamed: HashSet::new(),
             listings: VecDeque::new(),
             sent_listings: VecDeque::new(),
@@ -358,7 +369,7 @@ impl Engine {
             },
             Asked::Xattrs { obj } => QuestionBody::Xattrs { obj: *obj },
         };
-        ret.asked.insert(id, (key, after, asked));
+        ret.asked.insert(id, Pending { key, after, asked });
         ret.asking.insert(key);
         let question = Question { id, after, body };
         self.link.send(crate::link::Lane::Questions, &Frame::Question(question));
@@ -388,13 +399,14 @@ impl Engine {
 
     fn take_answer(&mut self, answer: Answer) {
         let Some(ret) = &mut self.leader.ret else { return };
-        let Some((key, after, mut asked)) = ret.asked.remove(&answer.id) else { return };
+        let Some(pending) = ret.asked.remove(&answer.id) else { return };
+        let Pending { key, after, mut asked } = pending;
         if let (Asked::List { entries, .. }, AnswerBody::List { entries: more, last }) =
             (&mut asked, &answer.body)
         {
             entries.extend(more.iter().cloned());
             if !last {
-                ret.asked.insert(answer.id, (key, after, asked));
+                ret.asked.insert(answer.id, Pending { key, after, asked });
                 return;
             }
         }

@@ -115,9 +115,11 @@ impl Engine {
     /// The link came back before the daemon decided: go on where it broke, or not at all.
     fn meet_again(&mut self, life: u64, knows: bool, theirs: &Side) {
         let applied = theirs.position.seq.0;
-        let same = life == self.leader.peer_life && knows;
+        let same = life == self.leader.peer_life && knows && !self.leader.distrusted;
         if !same || applied < self.leader.acked || applied > self.seq {
-            return self.refuse_session("the secondary is not the one that was in sync");
+            let text = "the secondary is not the one that was in sync, or its copy failed";
+            self.log('W', format!("{text}; it has to be compared"));
+            return self.refuse_session(text);
         }
         let plan = Plan::Window { from: Seq(applied + 1) };
         let verdict = Verdict { plan, rule: "window".to_owned() };

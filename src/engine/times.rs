@@ -2,7 +2,8 @@
 //!
 //! Times follow an operation by themselves, a little apart on each copy. They are sent once the
 //! object is left alone for a moment; until then its number must not be forgotten.
-use super::leader::{IDLE_AT_ONCE, subject};
+use super::leader::IDLE_AT_ONCE;
+use super::operands::subject;
 use super::run::Engine;
 use crate::disk::sys;
 use crate::wire::{ObjId, Op, SetAttr, Times};
@@ -82,7 +83,7 @@ impl Engine {
             let Ok(object) = self.objects.get(id) else { continue };
             let (orphan, idle) = (object.orphan, object.lookups == 0 && !id.is_root());
             // It may be gone there already.
-            if self.is_any_name_in_flight(id) {
+            if self.is_name_in_flight(id) {
                 self.leader.touched.insert(id);
                 continue;
             }

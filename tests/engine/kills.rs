@@ -40,7 +40,7 @@ impl Recorded {
     /// The writer ends (its engine died, or it is told to) and everything noted is on `node`.
     fn verify(&mut self, node: &Node) {
         std::fs::write(self.log.with_extension("stop"), "").unwrap();
-        let _ = self.child.wait();
+        node.end_of(&mut self.child);
         let (dir, log) = (self.dir.display(), self.log.display());
         let text = node.run(&format!("/usr/bin/python3 -B {WRITER} {dir} {log} verify 2>&1"));
         assert!(text.contains("nothing missing"), "on {}: {text}", node.name);
@@ -70,6 +70,32 @@ fn a_dead_secondary_holds_operations_and_loses_nothing() {
         writer.verify(&pair.n1);
         pair.assert_equal();
         writer.verify(&pair.n2);
+    }
+}
+
+/// A2: a secondary whose copy turns out not to be what it should be is out, whatever it says when it
+/// comes again; nothing returns before that is decided, and then it is compared.
+#[test]
+fn a_secondary_that_failed_is_not_in_sync_again_by_itself() {
+    let mut pair = Pair::mirrored(Level::Mirror);
+    let dir = pair.dir.display().to_string();
+    for (round, change) in ["mv f g", "cp --reflink=never f g && mv f h"].iter().enumerate() {
+        pair.n1.run(&format!("cd {dir} && echo {round} > f && sync f"));
+        pair.assert_equal();
+        std::fs::remove_file(pair.n2.backing.join("f")).unwrap();
+        let mut program = pair.n1.spawn(&format!("cd {dir} && {change}"));
+        pair.n1.wait(lost);
+        pair.n1.wait(|event| match event {
+            EngineEvent::PeerReady { .. } => panic!("in sync again without a comparison"),
+            EngineEvent::Log { text, .. } => text.contains("has to be compared"),
+            _ => false,
+        });
+        assert!(program.try_wait().unwrap().is_none(), "returned while nobody decided");
+        pair.n1.go_alone();
+        assert!(pair.n1.end_of(&mut program).success());
+        pair.n2.follow(false);
+        pair.await_ready();
+        pair.assert_equal();
     }
 }
 

@@ -27,14 +27,14 @@ impl Churning {
     }
 
     /// The engine died under it: how it ends is its own affair.
-    pub fn ended(mut self) {
+    pub fn ended(mut self, node: &Node) {
         std::fs::write(&self.stop, "").unwrap();
-        self.child.wait().unwrap();
+        node.end_of(&mut self.child);
     }
 
-    pub fn stop(mut self) {
+    pub fn stop(mut self, node: &Node) {
         std::fs::write(&self.stop, "").unwrap();
-        assert!(self.child.wait().unwrap().success(), "the application failed");
+        assert!(node.end_of(&mut self.child).success(), "the application failed");
     }
 }
 
@@ -60,7 +60,7 @@ fn the_application_goes_on_during_a_return() {
         pair.lose_n2();
         let churning = Churning::start(&pair.n1, &pair.dir, seed);
         return_at_once(&mut pair);
-        churning.stop();
+        churning.stop(&pair.n1);
         pair.assert_equal();
     }
 }
@@ -112,7 +112,7 @@ fn renames_during_a_return_do_not_break_it() {
         let mut child = pair.n1.spawn(&format!("exec /usr/bin/python3 -B {script} {dir} {file}"));
         return_at_once(&mut pair);
         std::fs::write(&stop, "").unwrap();
-        assert!(child.wait().unwrap().success(), "the application failed");
+        assert!(pair.n1.end_of(&mut child).success(), "the application failed");
         pair.assert_equal();
     }
 }
@@ -339,52 +339,48 @@ fn names_of_every_kind_after_an_outage() {
     pair.assert_equal();
 }
 
-/// A4: what a node that is alone changed is not forgotten by its own death, again and again, also in
-/// the middle of changes of every kind.
-#[test]
-fn a_lonely_primary_may_die_and_forgets_nothing() {
+/// n1 changes things alone, is ended and started, three times; what it changed, and only that, is
+/// sent to n2, in each of `rounds`.
+fn ends_of_a_lonely_primary(rounds: u64, end: fn(&mut Pair, u64)) {
     let mut pair = Pair::mirrored(Level::Mirror);
     churn(&pair.n1, &pair.dir, 1, 800);
-    for round in 0..2 {
+    for round in 0..rounds {
         pair.lose_n2();
-        for seed in 10..13 {
-            churn(&pair.n1, &pair.dir, 100 * round + seed, 150);
-            let churning = Churning::start(&pair.n1, &pair.dir, 100 * round + seed + 20);
-            std::thread::sleep(std::time::Duration::from_millis(200 + 17 * seed));
-            pair.n1.kill();
-            churning.ended();
+        for life in 0..3 {
+            let seed = 100 * round + 10 + life;
+            churn(&pair.n1, &pair.dir, seed, 150);
+            end(&mut pair, seed);
             pair.n1.start();
             pair.n1.lead(false);
         }
         let churning = Churning::start(&pair.n1, &pair.dir, 100 * round + 40);
         let (plan, _) = return_bytes(&mut pair.n1, &mut pair.n2);
         assert_eq!(plan, Plan::Zones { theirs: false });
-        churning.stop();
+        churning.stop(&pair.n1);
         pair.assert_equal();
     }
+}
+
+/// A4: what a node that is alone changed is not forgotten by its own death, again and again, also in
+/// the middle of changes of every kind.
+#[test]
+fn a_lonely_primary_may_die_and_forgets_nothing() {
+    ends_of_a_lonely_primary(2, |pair, seed| {
+        let churning = Churning::start(&pair.n1, &pair.dir, seed + 20);
+        std::thread::sleep(std::time::Duration::from_millis(300 + seed % 7 * 40));
+        pair.n1.kill();
+        churning.ended(&pair.n1);
+    });
 }
 
 /// An orderly stop keeps the marks, and the return goes by them.
 #[test]
 fn a_lonely_primary_may_stop_and_remembers_what_it_changed() {
-    let mut pair = Pair::mirrored(Level::Mirror);
-    churn(&pair.n1, &pair.dir, 1, 800);
-    for round in 0..3 {
-        pair.lose_n2();
-        for seed in 10..13 {
-            churn(&pair.n1, &pair.dir, 100 * round + seed, 150);
-            pair.n1.release();
-            pair.n1.command(&EngineCommand::Shutdown);
-            pair.n1.wait_end();
-            pair.n1.start();
-            pair.n1.lead(false);
-        }
-        let churning = Churning::start(&pair.n1, &pair.dir, 100 * round + 40);
-        let (plan, _) = return_bytes(&mut pair.n1, &mut pair.n2);
-        assert_eq!(plan, Plan::Zones { theirs: false });
-        churning.stop();
-        pair.assert_equal();
-    }
+    ends_of_a_lonely_primary(3, |pair, _| {
+        pair.n1.release();
+        pair.n1.command(&EngineCommand::Shutdown);
+        pair.n1.wait_end();
+    });
 }
 
 /// The same while directories move under the search for what is marked.
@@ -400,13 +396,13 @@ fn marks_are_found_again_while_directories_move() {
     pair.n1.run(&format!("cd {dir} && for f in t/*/x/y/*; do echo changed >> $f; done"));
     pair.n1.release();
     pair.n1.lead(false);
-    let moving = pair.n1.spawn(&format!(
+    let mut moving = pair.n1.spawn(&format!(
         "cd {dir}; for round in $(seq 6); do for d in $(seq 40); do mv t/$d/x u/$d; done; \
          for d in $(seq 40); do mv u/$d t/$d/x; done; done"
     ));
     let (plan, _) = return_bytes(&mut pair.n1, &mut pair.n2);
     assert_eq!(plan, Plan::Zones { theirs: false });
-    assert!(moving.wait_with_output().unwrap().status.success());
+    assert!(pair.n1.end_of(&mut moving).success());
     pair.assert_equal();
 }
 
@@ -424,7 +420,7 @@ fn a_return_may_be_cut_anywhere() {
         pair.n2.start_with(&[("LOCKSTEP_FAILPOINT", point)]);
         pair.n2.command(&lockstep::model::EngineCommand::Follow { discard: false, full: false });
         pair.n2.wait_end();
-        churning.stop();
+        churning.stop(&pair.n1);
     }
     pair.n1.kill();
     pair.n1.start();

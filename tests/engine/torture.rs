@@ -55,7 +55,7 @@ fn story(seed: u64) {
                 pair.n1.go_alone();
                 churn(&pair.n1, &pair.dir, seed + step, deeds);
                 return_at_once(&mut pair);
-                running.into_iter().for_each(Churning::stop);
+                running.into_iter().for_each(|running| running.stop(&pair.n1));
             }
             // The secondary dies at rest; the load begins with its return.
             1 => {
@@ -63,7 +63,7 @@ fn story(seed: u64) {
                 churn(&pair.n1, &pair.dir, seed + step, deeds);
                 let running = load(&pair, 1 + random.below(3));
                 return_at_once(&mut pair);
-                running.into_iter().for_each(Churning::stop);
+                running.into_iter().for_each(|running| running.stop(&pair.n1));
             }
             // The only one that is left dies under load, more than once.
             2 => {
@@ -72,27 +72,27 @@ fn story(seed: u64) {
                     let running = load(&pair, 1 + random.below(3));
                     churn(&pair.n1, &pair.dir, seed + step + life, deeds);
                     pair.n1.kill();
-                    running.into_iter().for_each(Churning::ended);
+                    running.into_iter().for_each(|running| running.ended(&pair.n1));
                     pair.n1.start();
                     pair.n1.lead(false);
                 }
                 let running = load(&pair, random.below(3));
                 return_at_once(&mut pair);
-                running.into_iter().for_each(Churning::stop);
+                running.into_iter().for_each(|running| running.stop(&pair.n1));
             }
             // The primary dies under load; the other one leads, and it returns.
             _ => {
                 let running = load(&pair, 1 + random.below(2));
                 churn(&pair.n1, &pair.dir, seed + step, deeds);
                 pair.n1.kill();
-                running.into_iter().for_each(Churning::ended);
+                running.into_iter().for_each(|running| running.ended(&pair.n1));
                 pair.n2.wait(|event| matches!(event, EngineEvent::PrimaryLost { .. }));
                 pair.n2.lead(false);
                 std::mem::swap(&mut pair.n1, &mut pair.n2);
                 let running = load(&pair, random.below(3));
                 churn(&pair.n1, &pair.dir, seed + step, 1 + random.below(400));
                 return_at_once(&mut pair);
-                running.into_iter().for_each(Churning::stop);
+                running.into_iter().for_each(|running| running.stop(&pair.n1));
             }
         }
         pair.assert_equal();

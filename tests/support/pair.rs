@@ -9,13 +9,15 @@ use lockstep::trust;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Longest wait for anything in a test.
 pub const LIMIT: Duration = Duration::from_secs(20);
+/// Longest time that a program on a node may take.
+const PROGRAM_LIMIT: Duration = Duration::from_secs(120);
 
 pub struct Node {
     pub name: &'static str,
@@ -395,7 +397,8 @@ impl Node {
 
     /// Runs a shell command as this node sees the file system.
     pub fn shell(&self, script: &str) -> Output {
-        self.enter().args(["sh", "-c", script]).output().unwrap()
+        let limit = PROGRAM_LIMIT.as_secs().to_string();
+        self.enter().args(["timeout", "-s", "KILL", &limit, "sh", "-c", script]).output().unwrap()
     }
 
     /// As `shell`, which must succeed; the output.
@@ -415,6 +418,18 @@ impl Node {
 
     pub fn spawn(&self, script: &str) -> Child {
         self.enter().args(["sh", "-c", script]).stdout(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// How a program on this node ends; a test fails where it does not.
+    pub fn end_of(&self, program: &mut Child) -> ExitStatus {
+        let end = Instant::now() + PROGRAM_LIMIT;
+        loop {
+            if let Some(status) = program.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "{}: a program hangs\n{}", self.name, self.logs());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
