@@ -5,10 +5,8 @@
 #[path = "support/lab.rs"]
 mod support;
 use serde_json::Value;
-use std::io::Write;
-use std::path::Path;
 use std::process::{Output, Stdio};
-use support::{Lab, wait_for};
+use support::{Lab, pack, wait_for};
 
 const USERCONFIG: &str = r#"<!DOCTYPE safe>
 <safe><service mode="mirror" defaultprim="alone">
@@ -19,24 +17,12 @@ const USERCONFIG: &str = r#"<!DOCTYPE safe>
 "#;
 const SMALL: [&str; 4] = ["--seconds", "0.02", "--file-mb", "2"];
 
-fn archive(file: &Path) {
-    let mut archive = zip::ZipWriter::new(std::fs::File::create(file).unwrap());
-    for (name, mode, text) in
-        [("conf/userconfig.xml", 0o644, USERCONFIG), ("bin/start_prim", 0o755, "#!/bin/sh\n")]
-    {
-        let options = zip::write::SimpleFileOptions::default().unix_permissions(mode);
-        archive.start_file(name, options).unwrap();
-        archive.write_all(text.as_bytes()).unwrap();
-    }
-    archive.finish().unwrap();
-}
-
 /// n1 PRIM Ready, n2 SECOND Ready, a file of an application in the mirror.
 fn pair() -> Option<Lab> {
     let lab = Lab::cluster("bench", &["--disk-mb", "512"])?;
     let outside = tempfile::tempdir().unwrap();
     let file = outside.path().join("data.safe");
-    archive(&file);
+    pack(&file, USERCONFIG, &[("start_prim", "#!/bin/sh\n")]);
     for node in ["n1", "n2"] {
         lab.sh(node, "mkdir -p /srv/data");
     }

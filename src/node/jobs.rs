@@ -93,17 +93,13 @@ impl Hands {
     }
 
     async fn carry_out(&self, token: u64, job: Job, announced: bool) -> Outcome {
-        match job {
-            Job::Script { .. } | Job::Await { .. } => {
-                self.script.store(token, Ordering::Release);
-                let outcome = match job {
-                    Job::Script { script, args, force } => self.run(script, args, force).await,
-                    Job::Await { script, force } => self.await_script(script, force).await,
-                    _ => Outcome::Done,
-                };
-                let _ = self.script.compare_exchange(token, 0, Ordering::AcqRel, Ordering::Relaxed);
-                outcome
-            }
+        let is_script = matches!(job, Job::Script { .. } | Job::Await { .. });
+        if is_script {
+            self.script.store(token, Ordering::Release);
+        }
+        let outcome = match job {
+            Job::Script { script, args, force } => self.run(script, args, force).await,
+            Job::Await { script, force } => self.await_script(script, force).await,
             Job::TakeAddress => self.take_address(announced).await,
             Job::ReleaseAddress => self.release_address().await,
             Job::KillGroup => match self.group.kill(KILL_LIMIT).await {
@@ -112,7 +108,11 @@ impl Hands {
                 Err(error) => Outcome::Failed(error.to_string()),
             },
             Job::Tell(message) => self.tell(message).await,
+        };
+        if is_script {
+            let _ = self.script.compare_exchange(token, 0, Ordering::AcqRel, Ordering::Relaxed);
         }
+        outcome
     }
 
     /// A script that an earlier daemon began.

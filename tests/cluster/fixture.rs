@@ -1,10 +1,9 @@
 //! A cluster of two nodes with one module, `counter`, and the words in which the tests speak.
 use crate::copies;
 use crate::counter::{self, Record};
-use crate::support::Lab;
+use crate::support::{Lab, pack};
 use serde_json::Value;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -243,13 +242,6 @@ impl Cluster {
     }
 
     fn make_archive(&self, file: &Path, wish: Wish) {
-        let mut archive = zip::ZipWriter::new(fs::File::create(file).unwrap());
-        let mut add = |name: &str, mode: u32, text: &str| {
-            let options = zip::write::SimpleFileOptions::default().unix_permissions(mode);
-            archive.start_file(name, options).unwrap();
-            archive.write_all(text.as_bytes()).unwrap();
-        };
-        add("conf/userconfig.xml", 0o644, &self.userconfig(wish));
         let note = "#!/bin/sh\necho \"$LOCKSTEP_NODE ${0##*/} $*\" >>\"$CALLS\"\n";
         let program = std::env::current_exe().unwrap();
         let start = format!(
@@ -265,7 +257,7 @@ impl Cluster {
              while kill -0 \"$pid\" 2>/dev/null; do sleep 0.02; done\nrm -f /run/counter.pid\n"
         );
         let prestart = format!("{note}CALLS=/dev/null \"$SAFEUSERBIN/stop_prim\" force\n");
-        for (name, text) in [
+        let scripts = [
             ("prestart", prestart.as_str()),
             ("start_prim", &start),
             ("stop_prim", &stop),
@@ -277,10 +269,8 @@ impl Cluster {
             ("stop_sec", note),
             ("poststop", note),
             ("transition", note),
-        ] {
-            add(&format!("bin/{name}"), 0o755, text);
-        }
-        archive.finish().unwrap();
+        ];
+        pack(file, &self.userconfig(wish), &scripts);
     }
 
     fn userconfig(&self, wish: Wish) -> String {

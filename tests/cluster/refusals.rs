@@ -1,7 +1,7 @@
 //! Bad input on a running cluster: one clear sentence, the right exit code, and nothing changed.
 use crate::fixture::{Cluster, DATA, MODULE, Wish};
+use crate::support::pack;
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::Output;
 
@@ -25,15 +25,7 @@ fn refuses(cluster: &Cluster, node: &str, command: &[&str], code: i32, words: &[
 /// A `.safe` archive with this configuration and a start script.
 fn archive(cluster: &Cluster, name: &str, xml: &str) -> PathBuf {
     let file = cluster.outside().join(name);
-    let mut archive = zip::ZipWriter::new(fs::File::create(&file).unwrap());
-    for (name, mode, text) in
-        [("conf/userconfig.xml", 0o644, xml), ("bin/start_prim", 0o755, "#!/bin/sh\nexit 0\n")]
-    {
-        let options = zip::write::SimpleFileOptions::default().unix_permissions(mode);
-        archive.start_file(name, options).unwrap();
-        archive.write_all(text.as_bytes()).unwrap();
-    }
-    archive.finish().unwrap();
+    pack(&file, xml, &[("start_prim", "#!/bin/sh\nexit 0\n")]);
     file
 }
 

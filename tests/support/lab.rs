@@ -1,7 +1,9 @@
 //! A lab of one test: `bin-scripts/lab` with a name of its own, removed when the value goes.
-#![allow(dead_code)] // each test program uses a part of it
+#![allow(dead_code, clippy::unwrap_used)] // each test program uses a part of it
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -108,4 +110,19 @@ pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(start.elapsed() < LIMIT, "waited {LIMIT:?} in vain for: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// A `.safe` archive with this configuration and these scripts, by name and text.
+pub fn pack(file: &Path, userconfig: &str, scripts: &[(&str, &str)]) {
+    let mut archive = zip::ZipWriter::new(File::create(file).unwrap());
+    let mut add = |name: &str, mode: u32, text: &str| {
+        let options = zip::write::SimpleFileOptions::default().unix_permissions(mode);
+        archive.start_file(name, options).unwrap();
+        archive.write_all(text.as_bytes()).unwrap();
+    };
+    add("conf/userconfig.xml", 0o644, userconfig);
+    for (name, text) in scripts {
+        add(&format!("bin/{name}"), 0o755, text);
+    }
+    archive.finish().unwrap();
 }
