@@ -232,6 +232,11 @@ fn first_of_equals(cx: &Context, peer: &ModuleReport) -> bool {
 pub fn heal(cx: &Context) -> Heal {
     let Some(report) = &cx.facts.peer.report else { return Heal::Unknown };
     let name = &cx.policy.peer;
+    // It holds its operations and gives way as soon as it sees this one: nobody was told that what
+    // it sent last was done. If both gave way, the one that was asked first would go on alone.
+    if report.state.role == Role::Prim {
+        return Heal::Stay { reason: format!("{name} acknowledged nothing since the take-over") };
+    }
     // The one that had been SECOND gives way; both sides come to the same answer.
     let stays = match (cx.memory.took_over, report.took_over) {
         (true, false) => false,

@@ -145,6 +145,8 @@ impl Peer {
             return false;
         }
         self.absorb_boot(report.boot);
+        // What its boot took from it no longer matters: it was found fit to lead.
+        self.reborn &= !report.state.role.is_primary();
         let changed = self.report.as_ref().is_none_or(|known| known.state != report.state);
         if report.state.role.is_primary() || report.state.role == Role::Second {
             let joined = self.role().is_none_or(|role| role != report.state.role);

@@ -5,6 +5,7 @@
 //! limit and the policy `both-alone` grants it. If the link comes back first, nothing happened.
 use super::context::Context;
 use super::limits;
+use super::walk::Kind;
 use super::words::{Action, Job, Moment, Outcome};
 use crate::model::{EngineCommand, EngineMode, PeerMessage, PeerReply, Role};
 
@@ -21,8 +22,7 @@ impl Hold {
         if cx.facts.engine.mode() != Some(EngineMode::Holding) || self.granted || cx.resigned {
             return None;
         }
-        let silence = cx.silence_at().filter(|at| *at > cx.now);
-        self.retry.into_iter().chain(silence).min()
+        self.retry.into_iter().chain(cx.silence_at()).filter(|at| *at > cx.now).min()
     }
 
     /// The engine declined to go alone.
@@ -38,7 +38,8 @@ pub(super) fn settle(cx: &mut Context, role: Role) {
     let mode = cx.facts.engine.mode();
     let holding =
         mode == Some(EngineMode::Holding) || mode == Some(EngineMode::LeadingMirror) && gone;
-    if !holding || !role.is_primary() || cx.resigned {
+    let resigns = cx.walk.as_ref().is_some_and(|walk| matches!(walk.kind, Kind::Resign { .. }));
+    if !holding || !role.is_primary() || cx.resigned || resigns {
         cx.hold = Hold::default();
         return;
     }

@@ -3,8 +3,6 @@
 pub const FIRST_REPORT_MS: u64 = 1_000;
 /// Between two attempts to tell the peer something that matters.
 pub const RETRY_MS: u64 = 300;
-/// Between two attempts to uncover directories that are held open.
-pub const RELEASE_RETRY_MS: u64 = 1_000;
 /// Barrier over everything before a planned stop; after that the stop goes on without it.
 pub const FLUSH_MS: u64 = 20_000;
 /// An engine that has not answered an order by then is taken for dead.

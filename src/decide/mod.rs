@@ -89,7 +89,7 @@ impl Machine {
     /// known to be dead (`EngineGone`).
     pub fn new(policy: Policy, memory: Memory, now: Moment) -> Machine {
         let part = match memory.role {
-            Role::Stop => Part::Stop(Stop::default()),
+            Role::Stop => Part::Stop(Stop::ended(memory.walk.as_ref().map(|walk| &walk.kind))),
             Role::Wait => Part::Wait(Wait::adopt(&memory, now)),
             Role::Alone => Part::Alone(Alone::default()),
             Role::Prim => Part::Prim(Prim::adopt(now)),

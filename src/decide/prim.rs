@@ -43,7 +43,7 @@ impl Prim {
         if let Some(reason) = cx.facts.fault.take() {
             return disk_failed(cx, Role::Prim, reason);
         }
-        if cx.facts.peer.leads() && !cx.peer_silent() && !cx.facts.engine.mirrors() {
+        if is_superseded(cx) {
             return superseded(cx);
         }
         if cx.facts.engine.mirrors() {
@@ -119,12 +119,16 @@ fn engine_died(cx: &mut Context, reason: &str) {
 }
 
 /// The secondary was promoted while this node held its operations: nothing was acknowledged since.
+pub(super) fn is_superseded(cx: &Context) -> bool {
+    cx.facts.peer.leads() && !cx.peer_silent() && !cx.facts.engine.mirrors()
+}
+
 fn superseded(cx: &mut Context) {
-    let held = matches!(&cx.walk, Some(walk) if matches!(
+    let ends = matches!(&cx.walk, Some(walk) if walk.overtaken.is_some() || matches!(
         walk.kind,
         Kind::Down { .. } | Kind::Resign { .. } | Kind::Force { .. } | Kind::SwapOut
     ));
-    if held {
+    if ends {
         return;
     }
     let peer = &cx.policy.peer;

@@ -93,7 +93,7 @@ impl Machine {
                     cx.overtake(Ending::StopStart, 0);
                 }
             }
-            Step::Order(EngineCommand::Release) => self.release_failed(reason),
+            Step::Order(EngineCommand::Release { .. }) => self.release_failed(reason),
             Step::Tell(PeerMessage::TakeOver { .. }) => self.hand_over_failed(reason),
             Step::Tell(PeerMessage::Leave { .. }) => {
                 if let Part::Prim(prim) = &mut self.part {
@@ -124,7 +124,8 @@ impl Machine {
         }
     }
 
-    /// Directories held open: whoever belongs to the module is killed, and it is tried again.
+    /// Directories held open. What can go back does; a peer that takes over is not held up; and in
+    /// the end whoever belongs to the module is killed, and who does not loses the directory.
     fn release_failed(&mut self, reason: String) {
         let cx = &mut self.cx;
         cx.because(reason.clone());
@@ -133,9 +134,9 @@ impl Machine {
             Kind::SwapOut => cx.walk = Some(table::swap_back()),
             Kind::Down { .. } => cx.log('W', "engine-busy", reason),
             _ => {
-                walk.steps.push_front(Step::Order(EngineCommand::Release));
+                walk.steps.push_front(Step::Order(EngineCommand::Release { detach: true }));
                 walk.steps.push_front(Step::KillGroup);
-                walk.limit = Some(cx.now.plus(limits::RELEASE_RETRY_MS));
+                walk.limit = Some(cx.now.plus(limits::RETRY_MS));
                 cx.log('E', "engine-busy", reason);
             }
         }
@@ -199,7 +200,8 @@ impl Machine {
         if dead {
             self.cx.facts.engine = Engine::Off;
         }
-        let walk = if dead && role.is_primary() {
+        let superseded = role == Role::Prim && prim::is_superseded(&self.cx);
+        let walk = if (dead && role.is_primary()) || superseded {
             table::resign(&self.cx, role, ending)
         } else {
             table::down(&self.cx, role, ending)
@@ -262,7 +264,7 @@ impl Machine {
             EngineCommand::Lead { .. } => engine.leads(),
             EngineCommand::Flush => !engine.mirrors(),
             EngineCommand::Fence | EngineCommand::FailHeld => !engine.leads(),
-            EngineCommand::Release => engine.mode() == Some(crate::model::EngineMode::Idle),
+            EngineCommand::Release { .. } => engine.mode() == Some(crate::model::EngineMode::Idle),
             EngineCommand::Outdate { .. } => !engine.is_current(),
             EngineCommand::Follow { .. }
             | EngineCommand::GoAlone { .. }
@@ -360,7 +362,8 @@ impl Machine {
                 }
             }
             Kind::Force { ending: Ending::Stop } => {}
-            Kind::Force { ending: Ending::StopStart } => {}
+            // Remembered with what begins next: a daemon that dies in between has to begin it.
+            Kind::Force { ending: Ending::StopStart } => return,
             Kind::Up { start } => {
                 if let Part::Wait(wait) = &mut self.part {
                     wait.decide(start, self.cx.now);

@@ -227,7 +227,7 @@ pub(super) fn hand_over(swap: bool, module: crate::model::ModuleName, reason: &s
         .then_if(swap, Step::ReleaseAddress)
         .then(Step::Order(EngineCommand::FailHeld))
         .force(StopPrim)
-        .then(Step::Order(EngineCommand::Release))
+        .then(Step::Order(EngineCommand::Release { detach: false }))
         .then_if(swap, Step::Tell(message))
         .then(Step::Enter(Second))
         .run(Transition)
@@ -290,19 +290,21 @@ pub(super) fn down(cx: &Context, from: Role, ending: Ending) -> Walk {
         walk.run(*script).then_if(*script == StopPrim, Step::ReleaseAddress)
     });
     walk.then_if(outdate, Step::Order(order))
-        .then(Step::Order(EngineCommand::Release))
+        .then(Step::Order(EngineCommand::Release { detach: false }))
         .then(cx.leave(outdate, &reason))
         .run(Transition)
         .then(Step::Enter(Wait))
 }
 
-/// The engine died under a primary: nothing graceful is possible, and every moment counts. The
-/// address goes first, then the application, then the peer is told.
+/// The engine died under a primary, or another node is primary: nothing graceful is possible, and
+/// every moment counts. The address goes first, then the application, then the peer is told.
 pub(super) fn resign(cx: &Context, from: Role, ending: Ending) -> Walk {
     let word = ending.word();
     let leave = cx.leave(false, &cx.memory.reason);
     Walk::new(Kind::Resign { ending }, from, Wait, word)
         .then(Step::ReleaseAddress)
+        // A process that waits for an answer cannot be killed.
+        .then_if(cx.facts.engine.leads(), Step::Order(EngineCommand::FailHeld))
         .then(Step::KillGroup)
         .then(leave)
         .then(Step::Enter(Wait))
@@ -319,7 +321,7 @@ pub(super) fn force(cx: &Context, ending: Ending) -> Walk {
     // The address may still be there if a start was overtaken.
     let walk = walk.then(Step::ReleaseAddress);
     let walk = FORCED.iter().fold(walk, |walk, script| walk.force(*script));
-    let walk = walk.then(Step::Order(EngineCommand::Release));
+    let walk = walk.then(Step::Order(EngineCommand::Release { detach: false }));
     if !to_stop {
         return walk;
     }

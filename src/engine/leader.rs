@@ -179,10 +179,11 @@ impl Engine {
     }
 
     pub fn order_again(&mut self, deferred: Deferred) {
-        if self.leader.fenced && !deferred.draft.op.is_barrier() {
+        let holds = self.mode == EngineMode::Holding;
+        if self.leader.fenced && (holds || !deferred.draft.op.is_barrier()) {
             return self.fail(deferred.slot, Errno(libc::EROFS));
         }
-        if self.mode == EngineMode::Holding {
+        if holds {
             self.leader.held.push_back(deferred);
             return;
         }

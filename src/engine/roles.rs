@@ -46,10 +46,11 @@ impl Engine {
                 Ok(())
             }
             EngineCommand::FailHeld => {
+                self.leader.fenced = true;
                 self.fail_held();
                 Ok(())
             }
-            EngineCommand::Release => self.release_part(),
+            EngineCommand::Release { detach } => self.release_part(detach),
             EngineCommand::Shutdown => self.shut_down(),
         };
         if let Err(reason) = result {
@@ -62,6 +63,7 @@ impl Engine {
 
     fn lead(&mut self, reason: &str, forced: bool) -> Result<(), String> {
         if self.is_leading() {
+            self.leader.fenced = false;
             self.tell(EngineEvent::Leading);
             return Ok(());
         }
@@ -309,11 +311,11 @@ impl Engine {
     /// Rule A11: everything under the old right to write is durable before it is given up. The
     /// read-only cover stays until the engine ends, so that the directory is never bare while the
     /// module runs here.
-    fn release_part(&mut self) -> Result<(), String> {
+    fn release_part(&mut self, detach: bool) -> Result<(), String> {
         match self.mode {
             EngineMode::Idle => {}
             EngineMode::LeadingAlone | EngineMode::LeadingMirror | EngineMode::Holding => {
-                self.release_lead()?;
+                self.release_lead(detach)?;
             }
             EngineMode::FollowingDetached
             | EngineMode::FollowingReturn
@@ -324,18 +326,21 @@ impl Engine {
         Ok(())
     }
 
-    fn release_lead(&mut self) -> Result<(), String> {
+    fn release_lead(&mut self, detach: bool) -> Result<(), String> {
         let own = [std::process::id()];
         for dir in self.config.dirs.clone() {
             let users = busy::users_of(&dir.path, &own).unwrap_or_default();
-            if let Some(user) = users.first() {
-                return Err(format!(
-                    "process {} ({}) still holds {}; end it, then stop again",
-                    user.pid,
-                    user.comm,
-                    user.path.display()
-                ));
+            let Some(user) = users.first() else { continue };
+            if !detach {
+                return Err(format!("{user}; end it, then try again"));
             }
+            self.log(
+                'W',
+                format!(
+                    "{user}, which does not belong to the module; the directory is taken away \
+                     beneath it, and each of its calls there fails from now on"
+                ),
+            );
         }
         self.flush_times_now();
         self.link.flush(self.now);
@@ -438,7 +443,7 @@ impl Engine {
 
     fn shut_down(&mut self) -> Result<(), String> {
         if self.mode != EngineMode::Idle {
-            self.release_part()?;
+            self.release_part(true)?;
         }
         for dir in self.config.dirs.clone() {
             mount::uncover_all(&dir.path)

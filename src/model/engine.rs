@@ -115,11 +115,14 @@ pub enum EngineCommand {
     /// Refuse every change from now on (EROFS): this primary gives way to the other one, and what
     /// its application writes while it stops would only make a fork. Until the next `Lead`.
     Fence,
-    /// Fail every held request (rule A6), before the force pass of the stop scripts.
+    /// Fail every held request (rule A6), before the force pass of the stop scripts, and every
+    /// change from now on, as `Fence`: what would be held next could not be ended either.
     FailHeld,
     /// Give the part back: finish what is under way, make it durable. The directories stay covered
-    /// read-only until `Shutdown`, so that they are never bare while the module runs. Answered by `Released` or `Refused` (open files, named).
-    Release,
+    /// read-only until `Shutdown`, so that they are never bare while the module runs. Answered by
+    /// `Released` or `Refused` (open files, named). `detach`: open files do not matter, each
+    /// further call of their owners fails; who they are is logged.
+    Release { detach: bool },
     /// `Release` if needed, then exit.
     Shutdown,
 }
@@ -135,7 +138,7 @@ impl EngineCommand {
             EngineCommand::Flush => "flush",
             EngineCommand::Fence => "fence",
             EngineCommand::FailHeld => "fail_held",
-            EngineCommand::Release => "release",
+            EngineCommand::Release { .. } => "release",
             EngineCommand::Shutdown => "shutdown",
         }
     }

@@ -77,6 +77,19 @@ fn the_death_of_a_daemon_changes_no_role_and_runs_no_script() {
     }
 }
 
+/// Wherever in a restart of the whole module its daemon dies: it is started again.
+#[test]
+fn a_daemon_that_dies_in_a_restart_goes_on_with_it() {
+    for count in 0..40 {
+        let mut world = pair();
+        world.kill_engine(0);
+        world.nodes[0].dies_in = Some(count);
+        world.run(12_000);
+        let states = states(&world);
+        assert_eq!(states, ["SECOND Ready", "PRIM Ready"], "death {count}\n{}", world.tail());
+    }
+}
+
 #[test]
 fn lost_heartbeats_promote_nobody_while_the_data_link_acknowledges() {
     let mut world = pair();
@@ -104,6 +117,31 @@ fn isolated() -> World {
     world.run(3 * SILENCE_MS);
     assert_eq!(states(&world), ["ALONE Ready", "ALONE Ready"], "{}", world.tail());
     world
+}
+
+/// One node took over while the other, slower, held its operations: that one gives way, whatever
+/// the copies look like at this moment, and the new primary stays.
+#[test]
+fn a_primary_that_held_gives_way_to_the_one_that_took_over() {
+    for late in (0..400).step_by(20) {
+        let mut world = pair();
+        world.write(0);
+        world.set_net(false, false);
+        world.write(0);
+        world.run(SILENCE_MS - 500);
+        // A new daemon has heard nobody yet, and decides later.
+        world.kill_daemon(0);
+        world.run(700 + late);
+        assert_eq!(world.role(0), Some(Role::Prim), "{}", world.tail());
+        assert_eq!(world.role(1), Some(Role::Alone), "{}", world.tail());
+        world.set_net(true, true);
+        world.run(200);
+        world.write(1);
+        world.run(8_000);
+        assert_eq!(states(&world), ["SECOND Ready", "PRIM Ready"], "{}", world.tail());
+        assert!(world.log.iter().all(|line| !line.contains("n2: Split brain recovery: exiting")));
+        world.check_data();
+    }
 }
 
 #[test]

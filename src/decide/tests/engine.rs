@@ -26,8 +26,8 @@ pub(super) struct ModelEngine {
     /// The next write opens an epoch.
     fresh: bool,
     pub(super) discard: bool,
-    /// After `Outdate` nobody is let in before the next `Follow`.
-    pub(super) detached: bool,
+    /// The part was given back, and the disk has everything: a power cut takes nothing.
+    released: bool,
 }
 
 impl ModelEngine {
@@ -50,12 +50,14 @@ impl ModelEngine {
             held: None,
             fresh: true,
             discard: false,
-            detached: false,
+            released: true,
         }
     }
 
     pub(super) fn side(&self) -> Side {
-        let seq = Seq(self.data.writes.len() as u64);
+        // What a leader sent and holds has its number already.
+        let held = u64::from(self.leads() && self.held.is_some());
+        let seq = Seq(self.data.writes.len() as u64 + held);
         let epoch = self.data.lineage.last().map(|epoch| epoch.id);
         Side {
             node: self.node.clone(),
@@ -128,6 +130,7 @@ impl ModelEngine {
                     }
                 }
                 self.mode = EngineMode::LeadingAlone;
+                self.released = false;
                 self.data.copy = CopyState::Current;
                 self.data.lost = false;
                 self.data.sole = true;
@@ -137,8 +140,8 @@ impl ModelEngine {
             }
             EngineCommand::Follow { discard, .. } => {
                 self.discard = *discard;
-                self.detached = false;
                 self.mode = EngineMode::FollowingDetached;
+                self.released = false;
                 vec![EngineEvent::Following, self.status(false)]
             }
             EngineCommand::GoAlone { .. }
@@ -147,6 +150,7 @@ impl ModelEngine {
                 self.mode = EngineMode::LeadingAlone;
                 self.data.sole = true;
                 self.fresh = true;
+                self.held.take().into_iter().for_each(|write| self.write(write));
                 // What was only in memory dies with this node now, as on any single machine: the
                 // tests look at what fail-over loses, not at that.
                 self.data.durable = self.data.writes.len();
@@ -156,7 +160,6 @@ impl ModelEngine {
             EngineCommand::Outdate { .. } if self.leads() => vec![refused("this node leads")],
             EngineCommand::Outdate { .. } => {
                 self.data.copy = CopyState::Outdated;
-                self.detached = true;
                 if self.follows() {
                     self.mode = EngineMode::FollowingDetached;
                 }
@@ -170,8 +173,9 @@ impl ModelEngine {
                 self.held = None;
                 Vec::new()
             }
-            EngineCommand::Release => {
+            EngineCommand::Release { .. } => {
                 self.mode = EngineMode::Idle;
+                self.released = true;
                 self.held = None;
                 self.data.durable = self.data.writes.len();
                 vec![EngineEvent::Released, self.status(false)]
@@ -218,7 +222,7 @@ impl ModelEngine {
         self.data.writes.truncate(self.data.durable);
         let end = self.data.writes.len() as u64;
         self.data.lineage.epochs.retain(|epoch| epoch.first_seq.0 <= end.max(1));
-        self.data.lost = self.data.lost || in_sync;
+        self.data.lost |= in_sync && !self.released;
         self.boot = boot;
     }
 }

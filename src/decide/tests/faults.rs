@@ -15,7 +15,7 @@ fn pair(seed: u64) -> World {
 
 fn fault(world: &mut World, partitions: bool) {
     let index = world.random(2) as usize;
-    match world.random(16) {
+    match world.random(17) {
         0..=3 => {
             world.write(0);
             world.write(1);
@@ -34,6 +34,7 @@ fn fault(world: &mut World, partitions: bool) {
         13 => world.set_net(true, true),
         14 if partitions => world.set_net(false, false),
         14 => world.set_net(true, false),
+        15 => world.nodes[index].dies_in = Some(world.random(30)),
         _ => world.set_net(world.hearts && !partitions, true),
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct Node {
     pub(super) answers: Vec<Result<String, Refusal>>,
     pub(super) scripts: Vec<String>,
     link_seen: bool,
+    /// The daemon dies in the middle of its actions, after so many more things were remembered.
+    pub(super) dies_in: Option<u64>,
     /// A power cut took writes from its memory.
     cut_short: bool,
 }
@@ -104,6 +106,7 @@ impl World {
                 answers: Vec::new(),
                 scripts: Vec::new(),
                 link_seen: false,
+                dies_in: None,
                 cut_short: false,
             }
         };
@@ -177,12 +180,16 @@ impl World {
     /// Runs until `ms` later.
     pub(super) fn run(&mut self, ms: u64) {
         let end = self.now + ms;
+        let mut ticks = 0;
         while let Some((&(at, order), _)) = self.queue.first_key_value() {
             let deadline = self.deadline();
             if let Some((when, index)) = deadline.filter(|(when, _)| *when < at) {
                 if when > end {
                     break;
                 }
+                // Whoever wants to be woken and then does nothing wants it again at once.
+                ticks = if when > self.now { 0 } else { ticks + 1 };
+                assert!(ticks < 100, "n{} runs in circles\n{}", index + 1, self.tail());
                 self.now = self.now.max(when);
                 self.event(index, Event::Tick);
                 continue;
@@ -249,7 +256,15 @@ impl World {
         let Some(machine) = &mut self.nodes[index].machine else { return };
         let actions = machine.on(event, Moment(self.now));
         for action in actions {
+            let remembers = matches!(action, Action::Remember { .. });
             self.act(index, action);
+            let left = &mut self.nodes[index].dies_in;
+            if remembers && left.is_some() {
+                *left = left.and_then(|left| left.checked_sub(1));
+                if left.is_none() {
+                    return self.kill_daemon(index);
+                }
+            }
         }
         self.check();
     }

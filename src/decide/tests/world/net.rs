@@ -89,7 +89,7 @@ impl World {
                 && self.nodes[leader].engine.leads()
                 && self.nodes[follower].engine.mode == EngineMode::FollowingDetached
                 && self.nodes[follower].engine.up;
-            if !meets || self.nodes[follower].link_seen || self.nodes[follower].engine.detached {
+            if !meets || self.nodes[follower].link_seen {
                 continue;
             }
             let theirs = self.nodes[follower].engine.side();
@@ -130,8 +130,7 @@ impl World {
         if !back || !self.nodes[follower].engine.up {
             return;
         }
-        let cut = !self.link || self.nodes[follower].engine.detached;
-        if cut || !self.nodes[leader].engine.leads() {
+        if !self.link || !self.nodes[leader].engine.leads() {
             let life = self.nodes[follower].life;
             self.nodes[follower].engine.mode = EngineMode::FollowingDetached;
             let reason = "link lost during return".to_owned();
@@ -140,14 +139,15 @@ impl World {
             return;
         }
         let before = self.nodes[follower].engine.data.writes.clone();
-        let data = self.nodes[leader].engine.data.clone();
         let engine = &mut self.nodes[leader].engine;
+        let held = engine.held.take();
+        held.into_iter().for_each(|write| engine.write(write));
+        self.acked.extend(held);
+        let engine = &mut self.nodes[leader].engine;
+        let data = engine.data.clone();
         engine.mode = EngineMode::LeadingMirror;
         engine.data.sole = false;
         engine.data.durable = data.writes.len();
-        if let Some(write) = engine.held.take() {
-            self.acked.push(write);
-        }
         let engine = &mut self.nodes[follower].engine;
         engine.data.writes.clone_from(&data.writes);
         engine.data.lineage = data.lineage;
@@ -191,6 +191,9 @@ impl World {
                 peer.data.writes.push(write);
                 peer.data.lineage = lineage;
                 self.acked.push(write);
+            }
+            EngineMode::LeadingMirror | EngineMode::Holding => {
+                self.nodes[index].engine.held = Some(write);
             }
             _ => {}
         }

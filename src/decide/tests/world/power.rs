@@ -25,6 +25,8 @@ impl World {
         let node = &mut self.nodes[index];
         node.life += 1;
         node.tickets.clear();
+        // The leader dials again and again, so its question comes again too.
+        node.link_seen = false;
         let policy = policy(index, DefaultPrim::Alone);
         node.machine = Some(Machine::new(policy, node.memory.clone(), Moment(self.now)));
         node.report = self.now * 1_000;
