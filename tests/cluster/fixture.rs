@@ -119,6 +119,20 @@ impl Cluster {
         }
     }
 
+    /// Waits until one node is PRIM Ready and the other SECOND Ready.
+    pub fn wait_whole(&self) {
+        let begin = Instant::now();
+        loop {
+            let mut states = [self.state("n1"), self.state("n2")];
+            states.sort();
+            if states == ["PRIM Ready", "SECOND Ready"] {
+                return;
+            }
+            assert!(begin.elapsed() < LIMIT, "not PRIM and SECOND again, but {states:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// The texts of the module's log on a node, read from its disk.
     pub fn log(&self, node: &str) -> Vec<String> {
         let file = format!("/var/log/lockstep/modules/{MODULE}/log.jsonl");

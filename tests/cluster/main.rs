@@ -12,8 +12,11 @@ mod fixture;
 mod kills;
 mod outages;
 mod programs;
+#[path = "../support/random.rs"]
+mod random;
 mod refusals;
 mod rows;
 mod split;
 #[path = "../support/lab.rs"]
 mod support;
+mod torture;

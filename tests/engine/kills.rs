@@ -2,6 +2,7 @@
 use crate::pair::{LIMIT, Node, Pair, assert_same, tree};
 use crate::returns::churn;
 use lockstep::model::{EngineCommand, EngineEvent, Level};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Child;
 use std::time::Instant;
@@ -253,6 +254,37 @@ fn a_secondary_may_die_when_it_gave_its_copy_up() {
     pair.assert_equal();
 }
 
+/// A program that nobody ends does not keep the primary from giving its part back: it is named,
+/// then it loses the directory. Nothing of it is held any more, so it can be killed.
+#[test]
+fn a_program_that_stays_loses_the_directory() {
+    let mut pair = Pair::mirrored(Level::Mirror);
+    let dir = pair.dir.display().to_string();
+    let mut writer = pair.n1.spawn(&format!(
+        "cd {dir} && exec 3>>f 2>/dev/null && for failure in 1 2 3; do \
+         while echo line >&3; do sleep 0.01; done; done; exit 7"
+    ));
+    let mut stays = pair.n1.spawn(&format!("cd {dir} && echo in && exec sleep 100"));
+    let mut line = String::new();
+    BufReader::new(stays.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    pair.n2.kill();
+    pair.n1.wait(lost);
+    pair.n1.command(&EngineCommand::FailHeld);
+    assert_eq!(pair.n1.end_of(&mut writer).code(), Some(7));
+    pair.n1.command(&EngineCommand::Release { detach: false });
+    let refused = pair.n1.wait(|event| matches!(event, EngineEvent::Refused { .. }));
+    assert!(format!("{refused:?}").contains("sleep (process"), "{refused:?}");
+    pair.n1.command(&EngineCommand::Release { detach: true });
+    pair.n1.wait(|event| matches!(event, EngineEvent::Released));
+    let bare = pair.n1.shell(&format!("touch {dir}/bare"));
+    assert!(!bare.status.success(), "the directory is writable past the engine");
+    stays.kill().unwrap();
+    pair.n1.end_of(&mut stays);
+    pair.n1.lead(false);
+    pair.return_n2();
+    pair.assert_equal();
+}
+
 /// A11: a primary that gave its part back and died before it could say so: the secondary holds
 /// everything, takes over, and the old primary follows without a comparison of everything.
 #[test]
@@ -265,7 +297,7 @@ fn a_primary_may_die_when_it_gave_its_part_back() {
     pair.await_ready();
     churn(&pair.n1, &pair.dir, 1, 300);
     let before = tree(&pair.n1.backing);
-    pair.n1.command(&EngineCommand::Release);
+    pair.n1.command(&EngineCommand::Release { detach: false });
     pair.n1.wait_end();
     pair.n2.wait(|event| matches!(event, EngineEvent::PrimaryLost { .. }));
     pair.n2.lead(false);

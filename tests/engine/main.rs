@@ -6,6 +6,8 @@ mod kills;
 #[path = "../support/pair.rs"]
 mod pair;
 mod posix;
+#[path = "../support/random.rs"]
+mod random;
 mod returns;
 mod torture;
 

@@ -3,30 +3,14 @@
 //! `bin-scripts/torture COUNT [FIRST]` runs it; the seed of a failure is printed.
 use crate::kills::lost;
 use crate::pair::Pair;
+use crate::random::{Random, seeds};
 use crate::returns::{Churning, churn, return_at_once};
 use lockstep::model::{EngineEvent, Level};
-
-/// Small, and the same for one seed everywhere; the sequence of Steele et al., "SplitMix".
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
-}
 
 #[test]
 #[ignore = "runs as long as it is told to, see bin-scripts/torture"]
 fn torture() {
-    let number = |name: &str, default: u64| {
-        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-    };
-    let first = number("TORTURE_FIRST", 1);
-    for seed in first..first + number("TORTURE_COUNT", 1) {
+    for seed in seeds() {
         println!("seed {seed}");
         story(seed);
     }
@@ -34,8 +18,7 @@ fn torture() {
 
 fn story(seed: u64) {
     let mut random = Random(seed);
-    let level =
-        [Level::Mirror, Level::Mirror, Level::Memory, Level::Disk][random.below(4) as usize];
+    let level = random.one_of(&[Level::Mirror, Level::Mirror, Level::Memory, Level::Disk]);
     let mut pair = Pair::mirrored(level);
     churn(&pair.n1, &pair.dir, seed, 1 + random.below(800));
     for step in 0..3 + random.below(3) {

@@ -355,7 +355,7 @@ impl Node {
     }
 
     pub fn release(&mut self) {
-        self.command(&EngineCommand::Release);
+        self.command(&EngineCommand::Release { detach: false });
         self.wait(|event| matches!(event, EngineEvent::Released));
     }
 
