@@ -299,15 +299,13 @@ impl ModuleStore {
         Ok(reading)
     }
 
-    /// Directories and addresses of the other modules: as applied, else as edited. A module that
-    /// cannot be read holds nothing; it cannot be started either.
+    /// Directories and addresses of the other modules as applied: what somebody only installed is
+    /// no mistake of a module that runs. One that cannot be read holds nothing.
     fn neighbours(&self, name: &ModuleName) -> Result<Vec<Neighbour>, StoreError> {
         let around = Surroundings::of(&self.paths);
         let mut neighbours = Vec::new();
         for other in self.list()?.into_iter().filter(|other| other.name != *name) {
-            let active = self.paths.module_active(&other.name).join(EXPANDED);
-            let edited = self.paths.module_edited(&other.name).join("conf/userconfig.xml");
-            let path = if active.exists() { active } else { edited };
+            let path = self.paths.module_active(&other.name).join(EXPANDED);
             let Ok(reading) = UserConfig::read(&path, &around) else { continue };
             let dirs = reading.config.rfs.map(|rfs| rfs.dirs).unwrap_or_default();
             neighbours.push(Neighbour {

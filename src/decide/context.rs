@@ -110,6 +110,9 @@ impl Context {
     }
 
     pub(super) fn remember(&mut self, durable: bool) {
+        if let Some(side) = self.facts.engine.side() {
+            self.memory.side = Some(side.clone());
+        }
         let mut memory = self.memory.clone();
         memory.walk.clone_from(&self.walk);
         self.actions.push(Action::Remember { memory: Box::new(memory), durable });

@@ -131,8 +131,10 @@ impl Peer {
         }
     }
 
+    /// Its copy, also as it was described last before its engine ended.
     pub fn side(&self) -> Option<&Side> {
-        self.report.as_ref().and_then(|report| report.engine.as_ref()).map(|engine| &engine.side)
+        let report = self.report.as_ref()?;
+        report.engine.as_ref().map(|engine| &engine.side).or(report.side.as_ref())
     }
 
     /// Returns the new and the old state when the peer's state changed.

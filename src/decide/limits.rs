@@ -3,6 +3,8 @@
 pub const FIRST_REPORT_MS: u64 = 1_000;
 /// Between two attempts to tell the peer something that matters.
 pub const RETRY_MS: u64 = 300;
+/// What is due is late by so much: the node was paused. Engine and peer are heard more often.
+pub const PAUSE_MS: u64 = 1_500;
 /// Barrier over everything before a planned stop; after that the stop goes on without it.
 pub const FLUSH_MS: u64 = 20_000;
 /// An engine that has not answered an order by then is taken for dead.

@@ -1,7 +1,7 @@
 //! What a module's daemon part remembers. The hub stores it under a magic, a version and a checksum.
 use super::walk::Walk;
 use super::words::Moment;
-use crate::model::{Readiness, Role};
+use crate::model::{Readiness, Role, Side};
 use serde::{Deserialize, Serialize};
 
 /// What a module's daemon part remembers: over its own death, and over a power cut.
@@ -23,6 +23,9 @@ pub struct Memory {
     pub failover: Option<bool>,
     /// Error-driven actions within the interval.
     pub loops: Vec<Moment>,
+    /// The copy as the engine described it last: the peer may ask while none runs.
+    #[serde(default)]
+    pub side: Option<Side>,
     /// What was under way.
     pub walk: Option<Walk>,
 }
@@ -39,6 +42,7 @@ impl Default for Memory {
             in_sync: false,
             failover: None,
             loops: Vec::new(),
+            side: None,
             walk: None,
         }
     }

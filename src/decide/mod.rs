@@ -153,7 +153,9 @@ impl Machine {
             .walk
             .as_ref()
             .is_some_and(|walk| matches!(walk.kind, Kind::TakeOver { swap: true }));
-        swap || self.cx.facts.peer.left.is_some()
+        let takes =
+            matches!(&self.cx.walk, Some(walk) if matches!(walk.kind, Kind::TakeOver { .. }));
+        swap || takes && self.cx.facts.peer.left.is_some()
     }
 
     /// `true` while a transition is under way.
@@ -176,6 +178,7 @@ impl Machine {
 
     /// One event, at `now`. Returns what must be done, in order.
     pub fn on(&mut self, event: Event, now: Moment) -> Vec<Action> {
+        self.notice_pause(now);
         self.cx.now = self.cx.now.max(now);
         self.absorb(&event);
         self.feed_walk(&event);
@@ -193,6 +196,18 @@ impl Machine {
         self.settle();
         self.publish();
         std::mem::take(&mut self.cx.actions)
+    }
+
+    /// Nothing happened here for a while, and what was due is late: this node itself was paused (a
+    /// virtual machine, a stopped process). What it did not hear meanwhile says nothing about others.
+    fn notice_pause(&mut self, now: Moment) {
+        let due = self.deadline().unwrap_or(self.cx.now).max(self.cx.now);
+        let watches = self.part.role() != Role::Stop && !self.cx.peer_silent();
+        if watches && now.since(due) >= limits::PAUSE_MS {
+            let facts = &mut self.cx.facts;
+            facts.peer.heard = facts.peer.heard.map(|_| now);
+            facts.link_silent = facts.link_silent.map(|_| now);
+        }
     }
 
     /// Facts first: whoever decides later in this call sees them all.

@@ -106,6 +106,7 @@ impl Machine {
                 cx.actions.push(Action::KillEngine);
                 cx.facts.engine = Engine::Off;
             }
+            Step::Uncover => cx.log('E', "still-covered", reason),
             // Nothing hangs on these: the limit only keeps them from being waited for for ever.
             Step::Order(
                 EngineCommand::Flush
@@ -224,6 +225,8 @@ impl Machine {
             Step::TakeAddress => Job::TakeAddress,
             Step::ReleaseAddress => Job::ReleaseAddress,
             Step::KillGroup => Job::KillGroup,
+            Step::Uncover if !self.cx.policy.replicates => return,
+            Step::Uncover => Job::Uncover,
             Step::Tell(message) => {
                 if matches!(message, PeerMessage::Leave { .. } | PeerMessage::TakeOver { .. }) {
                     self.cx.resigned = true;
@@ -261,12 +264,13 @@ impl Machine {
         }
         let engine = &self.cx.facts.engine;
         let useless = match &command {
-            EngineCommand::Lead { .. } => engine.leads(),
             EngineCommand::Flush => !engine.mirrors(),
             EngineCommand::Fence | EngineCommand::FailHeld => !engine.leads(),
             EngineCommand::Release { .. } => engine.mode() == Some(crate::model::EngineMode::Idle),
             EngineCommand::Outdate { .. } => !engine.is_current(),
-            EngineCommand::Follow { .. }
+            // To an engine that leads already it says that nothing is to be refused any more.
+            EngineCommand::Lead { .. }
+            | EngineCommand::Follow { .. }
             | EngineCommand::GoAlone { .. }
             | EngineCommand::Shutdown => false,
         };

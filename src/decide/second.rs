@@ -8,6 +8,7 @@ use super::limits;
 use super::table;
 use super::walk::Kind;
 use super::words::{Action, DefaultPrim, Ending, Job, Moment, Refusal, Wish};
+use crate::history::is_ancestor;
 use crate::model::{EngineCommand, EngineMode, PeerMessage, Readiness, Role};
 
 /// How long two secondaries look at each other before both decide anew, milliseconds. Longer than
@@ -29,6 +30,17 @@ pub struct Second {
 
 const REMOTE_STOP: &str = "remote stop";
 const NO_HEARTBEAT: &str = "no heartbeat";
+
+/// The primary was ALONE and wrote while this node could not hear it (paused, cut off). Both words
+/// are needed: each may be a moment old while the pair is in sync.
+fn went_on(cx: &Context) -> bool {
+    let (Some(own), Some(theirs)) = (cx.facts.engine.side(), cx.facts.peer.side()) else {
+        return false;
+    };
+    theirs.sole
+        && is_ancestor(&own.lineage, &theirs.lineage)
+        && !is_ancestor(&theirs.lineage, &own.lineage)
+}
 
 /// What became of the primary.
 enum Primary {
@@ -144,6 +156,13 @@ impl Second {
     }
 
     fn primary_gone(&mut self, cx: &mut Context, reason: String, action: &'static str) {
+        if went_on(cx) {
+            let name = &cx.policy.peer;
+            let text = format!("{reason}; it had gone on without this copy: start {name}");
+            cx.log('E', "not-uptodate", text.clone());
+            cx.because(text);
+            return cx.down(Role::Second, Ending::StopStart);
+        }
         let synced = cx.memory.in_sync && cx.facts.engine.is_current();
         let current = !cx.policy.replicates || synced;
         if current && cx.failover() {

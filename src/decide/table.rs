@@ -325,7 +325,10 @@ pub(super) fn force(cx: &Context, ending: Ending) -> Walk {
     if !to_stop {
         return walk;
     }
-    walk.scripts(scripts(Wait, Stop)).then(Step::StopEngine).then(Step::Enter(Stop))
+    walk.scripts(scripts(Wait, Stop))
+        .then(Step::StopEngine)
+        .then(Step::Uncover)
+        .then(Step::Enter(Stop))
 }
 
 /// The primary is there and hears that this copy is given up: only then may a secondary record

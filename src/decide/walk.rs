@@ -28,6 +28,8 @@ pub enum Step {
     Tell(PeerMessage),
     StartEngine,
     StopEngine,
+    /// Take away what an engine that died left over the directories (promise S5).
+    Uncover,
     /// Become this role (remembered durably before it is visible).
     Enter(Role),
 }

@@ -296,6 +296,8 @@ pub enum Job {
     ReleaseAddress,
     /// End every process of the module's group at once.
     KillGroup,
+    /// Leave the replicated directories plain. No engine runs.
+    Uncover,
     Tell(PeerMessage),
 }
 

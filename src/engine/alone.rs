@@ -215,6 +215,11 @@ impl Engine {
                 self.mode = EngineMode::Holding;
                 let reason = reason.to_owned();
                 self.tell(EngineEvent::PeerLost { peer, left: false, reason });
+                // A planned stop goes on with what this disk has.
+                if std::mem::take(&mut self.leader.flush_seq) != 0 {
+                    self.leader.flush_parts.0 = true;
+                    self.flush_done();
+                }
                 self.status();
             }
         }

@@ -329,18 +329,32 @@ impl Engine {
     fn release_lead(&mut self, detach: bool) -> Result<(), String> {
         let own = [std::process::id()];
         for dir in self.config.dirs.clone() {
+            let mounted = mount::nested(&dir.path).unwrap_or_default();
             let users = busy::users_of(&dir.path, &own).unwrap_or_default();
-            let Some(user) = users.first() else { continue };
-            if !detach {
+            if let (Some(point), false) = (mounted.first(), detach) {
+                return Err(format!(
+                    "something is mounted at {point}, below {}; unmount it, then try again",
+                    dir.path.display()
+                ));
+            }
+            if let (Some(user), false) = (users.first(), detach) {
                 return Err(format!("{user}; end it, then try again"));
             }
-            self.log(
-                'W',
-                format!(
-                    "{user}, which does not belong to the module; the directory is taken away \
-                     beneath it, and each of its calls there fails from now on"
-                ),
-            );
+            for point in mounted {
+                self.log(
+                    'W',
+                    format!("what is mounted at {point} is unmounted with the directory"),
+                );
+            }
+            if let Some(user) = users.first() {
+                self.log(
+                    'W',
+                    format!(
+                        "{user}, which does not belong to the module; the directory is taken away \
+                         beneath it, and each of its calls there fails from now on"
+                    ),
+                );
+            }
         }
         self.flush_times_now();
         self.link.flush(self.now);

@@ -24,8 +24,12 @@ pub struct ModuleReport {
     /// Grows with each report of one boot (a daemon begins with the time since boot in
     /// microseconds, so that a new life goes on above the last); an older one is dropped.
     pub report: u64,
-    /// `None`: the module replicates nothing.
+    /// `None`: no engine runs, or the module replicates nothing.
     pub engine: Option<EngineSummary>,
+    /// While no engine runs: the copy as the last one described it, if this boot or an earlier one
+    /// had any. A crash may have left the copy older or newer.
+    #[serde(default)]
+    pub side: Option<Side>,
     /// The last role held was primary (ties between equal copies, `defaultprim="lastprim"`).
     #[serde(default)]
     pub was_primary: bool,

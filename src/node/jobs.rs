@@ -107,12 +107,22 @@ impl Hands {
                 Ok(Kill::Left { pids }) => Outcome::Failed(format!("still there: {pids:?}")),
                 Err(error) => Outcome::Failed(error.to_string()),
             },
+            Job::Uncover => self.uncover().await,
             Job::Tell(message) => self.tell(message).await,
         };
         if is_script {
             let _ = self.script.compare_exchange(token, 0, Ordering::AcqRel, Ordering::Relaxed);
         }
         outcome
+    }
+
+    async fn uncover(&self) -> Outcome {
+        let site = self.site.clone();
+        match tokio::task::spawn_blocking(move || site.uncover()).await {
+            Ok(Ok(())) => Outcome::Done,
+            Ok(Err(reason)) => Outcome::Failed(reason),
+            Err(error) => Outcome::Failed(error.to_string()),
+        }
     }
 
     /// A script that an earlier daemon began.

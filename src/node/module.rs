@@ -132,6 +132,11 @@ pub fn spawn(
     let file = MemoryFile::new(&site.paths, &module);
     let stored = load(&file, &journal, site.boot);
     let hands = Hands::new(site.clone(), peers.clone(), journal.clone(), events.clone());
+    if stored.memory.role == Role::Stop
+        && let Err(reason) = site.uncover()
+    {
+        journal.write("control", texts::other("still-covered", Level::Critical, reason));
+    }
     let machine = Machine::new(site.policy(), stored.memory, clock::now());
     let (view, view_out) = watch::channel(Arc::new(super::view::first(&site)));
     let control = Control {

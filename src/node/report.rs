@@ -54,13 +54,15 @@ async fn deliver(
 }
 
 pub fn report(site: &Site, machine: &Machine, state: State, reason: String) -> ModuleReport {
+    let engine = machine.facts().engine.summary().cloned();
     ModuleReport {
         node: site.node.clone(),
         boot: site.boot,
         module: site.active.name.clone(),
         state,
         report: 0,
-        engine: machine.facts().engine.summary().cloned(),
+        side: machine.memory().side.clone().filter(|_| engine.is_none()),
+        engine,
         was_primary: machine.memory().was_primary,
         took_over: machine.memory().took_over,
         asks: !machine.facts().peer.fresh,

@@ -2,6 +2,7 @@
 use super::hearts::millis;
 use crate::actions::cgroup::ModuleGroup;
 use crate::actions::script::ScriptSetup;
+use crate::capture::mount;
 use crate::config::cluster::ClusterConfig;
 use crate::config::paths::Paths;
 use crate::config::store::ActiveModule;
@@ -110,6 +111,22 @@ impl Site {
             link_timeout_ms: Some(millis(self.link_timeout())),
             return_bytes_per_second: rfs.return_bytes_per_second,
         }))
+    }
+
+    /// Takes our covers from the replicated directories: an engine that died leaves them.
+    ///
+    /// # Errors
+    /// A directory that stays covered, and what a person can do.
+    pub fn uncover(&self) -> Result<(), String> {
+        for dir in self.active.config.rfs.iter().flat_map(|rfs| &rfs.dirs) {
+            mount::uncover_all(&dir.path).map_err(|errno| {
+                let dir = dir.path.display();
+                format!(
+                    "{dir} is still mounted over ({errno}): run `umount -l {dir}` until it is not"
+                )
+            })?;
+        }
+        Ok(())
     }
 
     pub fn script_setup(&self, group: ModuleGroup) -> ScriptSetup {

@@ -1,5 +1,5 @@
 //! `kill -9` of engine and daemon on either node, under load, with a client outside the nodes.
-use crate::fixture::{Cluster, MODULE, SLACK, Wish};
+use crate::fixture::{Cluster, DATA, MODULE, SLACK, Wish};
 use crate::support::wait_for;
 use std::time::Duration;
 
@@ -76,6 +76,26 @@ fn the_engine_dies_while_alone() {
     cluster.wait("n2", "SECOND Ready");
     cluster.stop_client();
     cluster.check_copies();
+}
+
+/// The engine dies and the module is stopped before anybody starts another one: the directory is
+/// plain again, and the module starts.
+#[test]
+fn an_engine_that_dies_in_a_stop_leaves_a_plain_directory() {
+    let Some(cluster) = Cluster::started("plain", Wish::default()) else { return };
+    cluster.ok("n2", &["stop", "-m", MODULE, "--wait"]);
+    cluster.wait("n1", "ALONE Ready");
+    kill(&cluster, "n1", &cluster.engine("n1"));
+    cluster.ok("n1", &["stop", "-m", MODULE, "--wait"]);
+    cluster.lab.sh("n1", &format!("ls {DATA} && ! grep -F ' {DATA} ' /proc/mounts"));
+    cluster.ok("n1", &["start", "-m", MODULE, "--wait=ALONE", "--timeout", "20"]);
+    // And what an earlier daemon left so, its successor takes away.
+    cluster.ok("n1", &["stop", "-m", MODULE, "--wait"]);
+    cluster.lab.sh("n1", &format!("mount --bind {DATA} {DATA} && mount -o remount,bind,ro {DATA}"));
+    kill(&cluster, "n1", &daemon(&cluster, "n1"));
+    wait_for("the cover to go", || {
+        cluster.lab.holds("n1", &format!("! grep -F ' {DATA} ' /proc/mounts"))
+    });
 }
 
 /// The daemon of either node dies, three times: no role changes, no script runs, the same engine

@@ -119,6 +119,53 @@ fn isolated() -> World {
     world
 }
 
+/// n2 hears nothing while n1 goes on alone, writes and is stopped: what n2 hears then is no reason
+/// to take over, for its copy lacks what was acknowledged.
+#[test]
+fn a_secondary_that_was_cut_off_does_not_take_over_from_a_stopped_primary() {
+    for written in [true, false] {
+        let mut world = pair();
+        world.write(0);
+        world.set_net(false, false);
+        world.run(SILENCE_MS - 500);
+        world.kill_daemon(1);
+        world.run(700);
+        assert_eq!((world.role(0), world.role(1)), (Some(Role::Alone), Some(Role::Second)));
+        if written {
+            world.write(0);
+        }
+        world.wish(0, Wish::Stop);
+        world.run(1_000);
+        assert_eq!(world.role(0), Some(Role::Stop), "{}", world.tail());
+        world.set_net(true, true);
+        world.run(4_000);
+        let expected = if written { "WAIT NotReady" } else { "ALONE Ready" };
+        assert_eq!(world.state(1), expected, "{}", world.tail());
+        world.check_data();
+        world.start(0);
+        world.run(8_000);
+        let mut both = states(&world);
+        both.sort();
+        assert_eq!(both, ["PRIM Ready", "SECOND Ready"], "{}", world.tail());
+    }
+}
+
+/// A node that was paused longer than the limit does not take the other for dead: it listens first.
+#[test]
+fn a_paused_node_listens_before_it_decides() {
+    let mut world = pair();
+    world.set_net(false, false);
+    world.run(100);
+    let paused = world.now + 10 * SILENCE_MS;
+    let machine = world.nodes[1].machine.as_mut().unwrap();
+    let actions = machine.on(Event::Tick, Moment(paused));
+    assert_eq!(machine.state().role, Role::Second);
+    assert!(!actions.iter().any(|action| matches!(action, Action::Order(_))), "{actions:?}");
+    let beats = (0..=SILENCE_MS + 300).step_by(300);
+    beats.for_each(|beat| drop(machine.on(Event::Tick, Moment(paused + beat))));
+    assert!(machine.busy(), "a silence that lasts is decided: {:?}", machine.state());
+}
+
 /// One node took over while the other, slower, held its operations: that one gives way, whatever
 /// the copies look like at this moment, and the new primary stays.
 #[test]

@@ -327,6 +327,7 @@ impl World {
             state,
             report: node.report,
             engine: machine.facts().engine.summary().cloned(),
+            side: machine.memory().side.clone(),
             was_primary: machine.memory().was_primary,
             took_over: machine.memory().took_over,
             asks: false,
@@ -360,6 +361,7 @@ impl World {
                 self.nodes[index].address = false;
                 Outcome::Done
             }
+            Job::Uncover => Outcome::Done,
             Job::KillGroup => {
                 self.nodes[index].application = false;
                 delay = 1;
