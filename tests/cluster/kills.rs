@@ -78,15 +78,23 @@ fn the_engine_dies_while_alone() {
     cluster.check_copies();
 }
 
-/// The engine dies and the module is stopped before anybody starts another one: the directory is
-/// plain again, and the module starts.
+/// The engine dies once more than `maxloop` allows and no other is started: the directory is plain,
+/// and a person can start the module.
 #[test]
-fn an_engine_that_dies_in_a_stop_leaves_a_plain_directory() {
-    let Some(cluster) = Cluster::started("plain", Wish::default()) else { return };
+fn an_engine_that_is_not_replaced_leaves_a_plain_directory() {
+    let wish = Wish { service: r#"maxloop="1""#, ..Wish::default() };
+    let Some(cluster) = Cluster::started("plain", wish) else { return };
     cluster.ok("n2", &["stop", "-m", MODULE, "--wait"]);
     cluster.wait("n1", "ALONE Ready");
+    let first = cluster.engine("n1");
+    kill(&cluster, "n1", &first);
+    wait_for("another engine", || {
+        let pid = &cluster.view("n1")["replication"]["engine"]["pid"];
+        pid.as_u64().is_some_and(|pid| pid.to_string() != first)
+    });
+    cluster.wait("n1", "ALONE Ready");
     kill(&cluster, "n1", &cluster.engine("n1"));
-    cluster.ok("n1", &["stop", "-m", MODULE, "--wait"]);
+    cluster.wait("n1", "STOP NotReady");
     cluster.lab.sh("n1", &format!("ls {DATA} && ! grep -F ' {DATA} ' /proc/mounts"));
     cluster.ok("n1", &["start", "-m", MODULE, "--wait=ALONE", "--timeout", "20"]);
     // And what an earlier daemon left so, its successor takes away.
