@@ -24,7 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "node",
         &[
             "model", "history", "decide", "config", "trust", "watch", "actions", "logbook", "api",
-            "peer", "cli",
+            "peer", "cli", "capture",
         ],
     ),
     ("cli", &["model", "config", "trust", "logbook", "api", "peer", "engine", "node", "capture"]),

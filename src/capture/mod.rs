@@ -4,3 +4,4 @@ pub mod abi;
 pub mod device;
 pub mod mount;
 pub mod ring;
+pub mod unguarded;

@@ -427,6 +427,16 @@ pub fn entries(mut bytes: &[u8]) -> impl Iterator<Item = DirEntry<'_>> {
     })
 }
 
+/// The clock that time stamps of files are taken from: seconds, nanoseconds.
+pub fn now_coarse() -> Result<(i64, i64)> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid timespec to write to.
+    match unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &mut time) } {
+        0 => Ok((time.tv_sec, time.tv_nsec)),
+        _ => Err(Errno::last()),
+    }
+}
+
 /// Every name in a directory but `.` and `..`.
 pub fn list_dir(dir: RawFd) -> Result<Vec<(Vec<u8>, u64, u8)>> {
     let fd = open_at(dir, c".", libc::O_RDONLY | libc::O_DIRECTORY, 0)?;

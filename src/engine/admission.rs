@@ -75,6 +75,7 @@ impl Engine {
         let Some(peer) = self.leader.peer.clone() else { return };
         self.leader.session = Session::InSync;
         self.mode = EngineMode::LeadingMirror;
+        self.compared();
         self.tell_progress(true);
         self.leader.ret = None;
         self.leader.idle = self.objects.idle();

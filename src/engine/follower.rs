@@ -7,6 +7,7 @@
 use super::locate::{self, Found};
 use super::run::{Done, Engine, SyncTag};
 use super::touch::{made, touches};
+use super::unguarded::Unguarded;
 use crate::disk::{Errno, perform, sys};
 use crate::history::{ObjectKey, Recent};
 use crate::model::{CopyState, EngineEvent, EngineMode, NodeName, Plan, Side, Verdict};
@@ -57,7 +58,8 @@ const DURABLE_KEPT: usize = 4096;
 impl Engine {
     pub fn follower_connected(&mut self, peer: &NodeName) {
         let known = self.config.peers.iter().any(|address| address.node == *peer);
-        if self.mode == EngineMode::Idle || !known {
+        let looking = self.unguarded == Unguarded::Looking;
+        if self.mode == EngineMode::Idle || looking || !known {
             let reason = match known {
                 true => format!("node {} is not ready to follow yet", self.config.node),
                 false => format!("node {peer} has no part in module {}", self.config.module),
@@ -125,7 +127,7 @@ impl Engine {
             knows: self.follower.open,
             side: self.side(),
             discard: self.follower.discard,
-            full: self.follower.full,
+            full: self.follower.full || self.unguarded == Unguarded::Changed,
         };
         self.send(&Frame::Reply(Box::new(reply)));
     }
@@ -370,6 +372,7 @@ impl Engine {
         crate::engine::failpoint("after-follower-current");
         self.follower.discard = false;
         self.follower.full = false;
+        self.compared();
         self.mode = EngineMode::FollowingReady;
         let side = Box::new(self.side());
         self.send(&Frame::InSync { seq, side });

@@ -5,7 +5,7 @@
 //! Its parts: `leader` (order, send, acknowledge; with `pieces`, `barrier`, `times`), `alone` (the
 //! same without a peer), `follower` (receive, apply), `session` (handshake, checkpoints),
 //! `reintegrate` (return; with `compare_dirs`, `compare_files`, `identity`, `locate`, `admission`),
-//! `roles` (commands), `store` (memory).
+//! `roles` (commands), `store` (memory), `unguarded` (what happened while stopped).
 mod admission;
 mod alone;
 mod answers;
@@ -34,6 +34,7 @@ mod stats;
 mod store;
 mod times;
 mod touch;
+mod unguarded;
 
 use crate::capture::mount;
 use crate::disk::{Errno, Objects, perform, sys};

@@ -2,7 +2,7 @@
 use super::run::{Capture, Engine, SyncTag};
 use crate::actions::busy;
 use crate::capture::device::Device;
-use crate::capture::mount;
+use crate::capture::{mount, unguarded};
 use crate::history::Recent;
 use crate::model::{CopyState, EngineCommand, EngineEvent, EngineMode, EngineStatus, Seq};
 use crate::wire::Op;
@@ -83,6 +83,9 @@ impl Engine {
         };
         self.link.close(self.now, "this node leads now");
         self.cover_all()?;
+        if self.mode == EngineMode::Idle {
+            self.look_for_changes();
+        }
         self.take_over_memory(recent, forced).map_err(|error| error.to_string())?;
         crate::engine::failpoint("after-lead-durable");
         self.mount_all()?;
@@ -212,6 +215,7 @@ impl Engine {
         self.objects.serves = false;
         if self.mode == EngineMode::Idle {
             self.cover_all()?;
+            self.look_for_changes();
             self.mode = EngineMode::FollowingDetached;
         }
         self.tell(EngineEvent::Following);
@@ -459,6 +463,9 @@ impl Engine {
         if self.mode != EngineMode::Idle {
             self.release_part(true)?;
         }
+        unguarded::leave(&self.config.state_dir).map_err(|error| {
+            format!("cannot mark the end in {}: {error}", self.config.state_dir.display())
+        })?;
         for dir in self.config.dirs.clone() {
             mount::uncover_all(&dir.path)
                 .map_err(|errno| format!("cannot uncover {}: {errno}", dir.path.display()))?;

@@ -8,6 +8,7 @@ use super::reactor::Reactor;
 use super::requests::{Intent, Slot, intent};
 use super::stats::Stats;
 use super::store::Store;
+use super::unguarded::Unguarded;
 use crate::capture::abi::{self, Call, Out, init_flag};
 use crate::capture::device::{Device, Read};
 use crate::capture::ring::Wake;
@@ -49,6 +50,8 @@ pub enum Done {
     },
     /// What only this copy has, for the person who decides.
     Forked { verdict: Box<crate::model::Verdict>, text: String },
+    /// Something that was changed past the engine.
+    Looked(Result<Option<std::path::PathBuf>, Errno>),
 }
 
 /// Why everything was synced.
@@ -91,6 +94,7 @@ pub struct Engine {
     pub leader: Leader,
     pub follower: Follower,
     pub behind: Behind,
+    pub unguarded: Unguarded,
     /// Leader: last number drawn. Follower: last operation applied.
     pub seq: u64,
     pub stats: Stats,
@@ -139,6 +143,7 @@ impl Engine {
             leader: Leader::default(),
             follower: Follower::default(),
             behind: Behind::default(),
+            unguarded: Unguarded::default(),
             seq,
             stats: Stats::default(),
             now,
@@ -446,6 +451,7 @@ impl Engine {
             }
             Done::Forked { verdict, text } => self.tell_decision(*verdict, text),
             Done::Located { walk, wanted, found } => self.located(walk, &wanted, found),
+            Done::Looked(found) => self.looked(found),
         }
     }
 }

@@ -2,6 +2,7 @@
 use super::leader::Session;
 use super::reintegrate::Return;
 use super::run::{Done, Engine, SyncTag};
+use super::unguarded::Unguarded;
 use crate::disk::{Errno, sys};
 use crate::history::{Recent, discard, handshake};
 use crate::model::{EngineEvent, EngineMode, NodeName, Plan, Seq, Side, Verdict};
@@ -42,7 +43,8 @@ impl Engine {
     }
 
     pub fn dial(&mut self) {
-        if !self.is_leading() || self.link.is_busy() {
+        let looking = self.unguarded == Unguarded::Looking;
+        if !self.is_leading() || self.link.is_busy() || looking {
             return;
         }
         if self.leader.next_dial.is_some_and(|at| at > self.now) {
@@ -136,8 +138,10 @@ impl Engine {
             false => handshake(&own, theirs),
         };
         // The marks of a peer that led are not fetched: everything is compared by digests.
-        let compare =
-            full || matches!(verdict.plan, Plan::Zones { theirs: true } | Plan::Window { .. });
+        let changed = self.unguarded == Unguarded::Changed;
+        let compare = full
+            || changed
+            || matches!(verdict.plan, Plan::Zones { theirs: true } | Plan::Window { .. });
         let person = matches!(verdict.plan, Plan::Reverse | Plan::Fork { .. } | Plan::Unrelated);
         if compare && !person {
             verdict.plan = Plan::Digests;

@@ -2,15 +2,17 @@
 use super::hearts::millis;
 use crate::actions::cgroup::ModuleGroup;
 use crate::actions::script::ScriptSetup;
-use crate::capture::mount;
+use crate::capture::{mount, unguarded};
 use crate::config::cluster::ClusterConfig;
 use crate::config::paths::Paths;
 use crate::config::store::ActiveModule;
 use crate::config::userconfig::{Boot, DefaultPrim as Configured};
 use crate::decide::{DefaultPrim, Policy};
+
 use crate::history::MemoryFile;
 use crate::model::{BootId, CopyState, EngineConfig, NodeName, PeerAddress, ReplicatedDir};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 /// First UDP port of the data links; each module has four.
@@ -118,7 +120,17 @@ impl Site {
     /// # Errors
     /// A directory that stays covered, and what a person can do.
     pub fn uncover(&self) -> Result<(), String> {
-        for dir in self.active.config.rfs.iter().flat_map(|rfs| &rfs.dirs) {
+        let rfs = self.active.config.rfs.iter();
+        let covered = |dir: &Path| mount::covers(dir).is_ok_and(|covers| !covers.is_empty());
+        let dirs: Vec<_> = rfs.flat_map(|rfs| &rfs.dirs).filter(|dir| covered(&dir.path)).collect();
+        if dirs.is_empty() {
+            return Ok(());
+        }
+        let state = self.paths.engine_state(&self.active.name);
+        unguarded::leave(&state).map_err(|error| {
+            format!("cannot mark in {} that no engine runs: {error}", state.display())
+        })?;
+        for dir in dirs {
             mount::uncover_all(&dir.path).map_err(|errno| {
                 let dir = dir.path.display();
                 format!(

@@ -383,6 +383,41 @@ fn a_lonely_primary_may_stop_and_remembers_what_it_changed() {
     });
 }
 
+/// A7, S8: what somebody changes in the plain directory of a stopped module is found, on either node,
+/// and the primary's wins; what nobody changed is not compared for it.
+#[test]
+fn changes_of_a_stopped_module_are_found() {
+    fn stop(node: &mut Node) {
+        node.release();
+        node.command(&EngineCommand::Shutdown);
+        node.wait_end();
+    }
+    const CHANGE: &str = "echo restored > a && rm b && mkdir c && chmod 600 d/deep";
+    let mut pair = Pair::mirrored(Level::Mirror);
+    let dir = pair.dir.display().to_string();
+    pair.n1.run(&format!("cd {dir} && mkdir d && touch a b d/deep e && sync -f a"));
+    for changed in [None, Some(1), Some(2), None] {
+        stop(&mut pair.n2);
+        pair.n1.wait(|event| matches!(event, EngineEvent::PeerLost { .. }));
+        pair.n1.go_alone();
+        stop(&mut pair.n1);
+        if let Some(changed) = changed {
+            let node = if changed == 1 { &pair.n1 } else { &pair.n2 };
+            let script = format!("cd {} && touch -d @0 b && {CHANGE}", node.backing.display());
+            let done = std::process::Command::new("sh").args(["-ec", &script]).status();
+            assert!(done.unwrap().success());
+        }
+        let primary = tree(&pair.n1.backing);
+        pair.n1.start();
+        pair.n1.lead(false);
+        let (plan, _) = return_bytes(&mut pair.n1, &mut pair.n2);
+        assert_eq!(plan == Plan::Digests, changed.is_some(), "{changed:?}: {plan:?}");
+        pair.assert_equal();
+        assert_same("the primary's copy was changed", &primary, &tree(&pair.n1.backing));
+        pair.n1.run(&format!("cd {dir} && rm -rf c && touch b"));
+    }
+}
+
 /// The same while directories move under the search for what is marked.
 #[test]
 fn marks_are_found_again_while_directories_move() {

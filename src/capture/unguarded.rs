@@ -1,0 +1,99 @@
+//! Rule A7, the time in between: while a module is stopped its directories are plain, and anybody
+//! may change them (a restored backup, an edit by hand). What is remembered about the differences of
+//! the copies says nothing of that.
+//!
+//! When the cover goes a marker file is made; when it comes again, a walk looks for a change time
+//! (ctime, which no program sets) from the marker to now. After a crash of the node there is no
+//! marker, and nothing is looked for.
+use crate::disk::{Errno, sys};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Empty; its change time says since when nobody guards the directories.
+pub const MARKER: &str = "unguarded";
+/// Time stamps of files move on in steps; longer than the longest (`CONFIG_HZ=100`).
+const STEPS_MAX: u32 = 50;
+
+/// Seconds and nanoseconds of a file's change time.
+pub type Time = (i64, i64);
+
+/// From now on anybody may change the directories of the module whose engine remembers in
+/// `state_dir`. To be called while they are still covered.
+///
+/// # Errors
+/// Of writing below `state_dir`.
+pub fn leave(state_dir: &Path) -> io::Result<()> {
+    let path = state_dir.join(MARKER);
+    let touched = |path: &Path| -> io::Result<Time> {
+        let file = File::create(path)?;
+        file.set_modified(std::time::SystemTime::now())?;
+        file.sync_all()?;
+        Ok(changed_at(&file.metadata()?))
+    };
+    // Later than every change that was made under the cover.
+    let first = touched(&path)?;
+    for _ in 0..STEPS_MAX {
+        std::thread::sleep(Duration::from_millis(1));
+        if touched(&path)? > first {
+            break;
+        }
+    }
+    File::open(state_dir)?.sync_all()
+}
+
+/// Since when nobody guarded the directories; `None`: nobody says.
+pub fn since(state_dir: &Path) -> Option<Time> {
+    fs::metadata(state_dir.join(MARKER)).ok().map(|meta| changed_at(&meta))
+}
+
+fn changed_at(meta: &fs::Metadata) -> Time {
+    (meta.ctime(), meta.ctime_nsec())
+}
+
+/// The first thing found below `roots` that changed from `since` to `until`, both included; its path
+/// there, empty for a root.
+///
+/// # Errors
+/// Of reading: then nothing is known.
+pub fn find(roots: Vec<OwnedFd>, since: Time, until: Time) -> Result<Option<PathBuf>, Errno> {
+    for root in roots {
+        let mut stack = vec![(Rc::new(root), c".".to_owned(), PathBuf::new())];
+        while let Some((above, name, path)) = stack.pop() {
+            let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+            let dir = match sys::open_at(above.as_raw_fd(), &name, flags, 0) {
+                Ok(dir) => Rc::new(dir),
+                // Removed meanwhile, by the application: its directory tells.
+                Err(Errno(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => continue,
+                Err(errno) => return Err(errno),
+            };
+            let within = |stat: &libc::stat| {
+                let time = (stat.st_ctime, stat.st_ctime_nsec);
+                since <= time && time <= until
+            };
+            if within(&sys::fstat(dir.as_raw_fd())?) {
+                return Ok(Some(path));
+            }
+            for (bytes, _, kind) in sys::list_dir(dir.as_raw_fd())? {
+                let name = sys::name(&bytes)?;
+                let child = path.join(OsStr::from_bytes(&bytes));
+                if kind == libc::DT_DIR {
+                    stack.push((dir.clone(), name, child));
+                    continue;
+                }
+                match sys::stat_at(dir.as_raw_fd(), &name) {
+                    Ok(stat) if within(&stat) => return Ok(Some(child)),
+                    Ok(_) | Err(Errno(libc::ENOENT)) => {}
+                    Err(errno) => return Err(errno),
+                }
+            }
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,69 @@
+//! What was changed past the engine while it did not run (`capture::unguarded`): the next meeting
+//! with the peer compares everything. A changed file of the primary travels, one of the secondary is
+//! put right.
+use super::run::{Done, Engine};
+use crate::capture::unguarded::{MARKER, find, since};
+use crate::disk::{Errno, sys};
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// Empty; there while the copies were not compared after a change was found.
+const CHANGED: &str = "changed-unguarded";
+
+/// What is known about the time in which nobody guarded the directories.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unguarded {
+    /// Nothing was changed, or it has been compared.
+    #[default]
+    Unchanged,
+    /// A walk is under way: nobody is met before it ends.
+    Looking,
+    Changed,
+}
+
+impl Engine {
+    /// The directories are covered: was anything changed while they were not?
+    pub fn look_for_changes(&mut self) {
+        let state = &self.config.state_dir;
+        if state.join(CHANGED).exists() {
+            self.unguarded = Unguarded::Changed;
+            return;
+        }
+        let Some(since) = since(state) else { return };
+        let until = sys::now_coarse().unwrap_or((i64::MAX, 0));
+        let roots: Vec<OwnedFd> =
+            self.objects.roots().iter().filter_map(|root| root.fd.try_clone().ok()).collect();
+        self.unguarded = Unguarded::Looking;
+        self.pool.run(move || Done::Looked(find(roots, since, until)));
+    }
+
+    pub fn looked(&mut self, found: Result<Option<PathBuf>, Errno>) {
+        let what = match found {
+            Ok(None) => {
+                let _ = fs::remove_file(self.config.state_dir.join(MARKER));
+                self.unguarded = Unguarded::Unchanged;
+                return;
+            }
+            Ok(Some(path)) if path.as_os_str().is_empty() => "a replicated directory".to_owned(),
+            Ok(Some(path)) => format!("{}, and perhaps more,", path.display()),
+            Err(errno) => format!("what cannot be read ({errno})"),
+        };
+        self.log(
+            'W',
+            format!("{what} was changed while the module was stopped: the copies are compared"),
+        );
+        self.unguarded = Unguarded::Changed;
+        let state = &self.config.state_dir;
+        if let Err(error) = fs::rename(state.join(MARKER), state.join(CHANGED)) {
+            self.log('W', format!("not remembered: {error}"));
+        }
+    }
+
+    /// Both copies are equal again.
+    pub fn compared(&mut self) {
+        if std::mem::take(&mut self.unguarded) == Unguarded::Changed {
+            let _ = fs::remove_file(self.config.state_dir.join(CHANGED));
+        }
+    }
+}
