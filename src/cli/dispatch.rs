@@ -1,7 +1,7 @@
 //! From a parsed command line to the one thing it asks for.
 use super::args::{CommandLine, NoSync, OnOff, OnOffStatus, Verb, Wait};
 use super::context::{Context, usage};
-use super::wait::Goal;
+use super::wait::{After, Goal};
 use super::{bench, cluster, log, module, processes, state};
 use crate::api::{Command, Data, Nodes, Refusal, Response, Switch, UserSetting};
 use crate::model::Role;
@@ -40,9 +40,9 @@ fn command(context: &mut Context<'_>, verb: Verb) -> Result<u8, Refusal> {
         }
         Verb::Shutdown { timeout } => shutdown(context, timeout),
         Verb::State { verbose, local, quiet } => show_state(context, verbose, local, quiet),
-        Verb::Waitstate { state, timeout } => context.wait_for(Goal::Role(state.0), timeout, false),
-        Verb::Waitstart { timeout } => context.wait_for(Goal::Started, timeout, false),
-        Verb::Waitstop { timeout } => context.wait_for(Goal::Role(Role::Stop), timeout, false),
+        Verb::Waitstate { state, timeout } => wait(context, Goal::Role(state.0), timeout),
+        Verb::Waitstart { timeout } => wait(context, Goal::Started, timeout),
+        Verb::Waitstop { timeout } => wait(context, Goal::Role(Role::Stop), timeout),
         Verb::Level => level(context),
         Verb::Log(view) => log::log(context, &view),
         Verb::Logview(view) => log::logview(context, &view),
@@ -98,12 +98,32 @@ fn set(
     context.ask(Command::Set { setting, value })
 }
 
+/// Waits for what somebody else does; as JSON the state at the end is told.
+fn wait(context: &mut Context<'_>, goal: Goal, timeout: Option<f64>) -> Result<u8, Refusal> {
+    let exit = context.wait_for(goal, timeout, &After::Nothing)?;
+    if context.json {
+        let replies = context.ask(Command::State)?;
+        context.show(&replies);
+    }
+    Ok(exit)
+}
+
 /// An action of a module: asked, shown, waited for if wished.
 fn act(
     context: &mut Context<'_>,
     command: Command,
     wait: &Wait,
     usual: Goal,
+) -> Result<u8, Refusal> {
+    act_after(context, command, wait, usual, &After::Action)
+}
+
+fn act_after(
+    context: &mut Context<'_>,
+    command: Command,
+    wait: &Wait,
+    usual: Goal,
+    after: &After,
 ) -> Result<u8, Refusal> {
     context.needed_module()?;
     let quiet = wait.wait.is_some() && context.json;
@@ -115,7 +135,7 @@ fn act(
             return Ok(exit);
         }
     }
-    let exit = context.wait_after(wait, usual)?;
+    let exit = context.wait_after(wait, usual, after)?;
     if quiet {
         let replies = context.ask(Command::State)?;
         context.show(&replies);
@@ -133,8 +153,9 @@ fn swap(context: &mut Context<'_>, mode: Option<NoSync>, wait: &Wait) -> Result<
     if wait.wait.is_none() {
         return act(context, Command::Swap, wait, Goal::Started);
     }
-    let role = context.role_now()?;
-    act(context, Command::Swap, wait, Goal::NotRole(role))
+    let view = context.view_now()?;
+    let after = After::Swap { since: view.since };
+    act_after(context, Command::Swap, wait, Goal::NotRole(view.state.role), &after)
 }
 
 /// All modules of the nodes that are meant. Waits without being told to: the system calls it
@@ -158,7 +179,7 @@ fn show_state(
     if quiet {
         context.needed_module()?;
         context.nodes = Nodes::Local;
-        return context.role_now().map(Role::exit_code);
+        return context.view_now().map(|view| view.state.role.exit_code());
     }
     let replies = context.ask(Command::State)?;
     Ok(context.show_with(&replies, |data| match data {

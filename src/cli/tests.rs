@@ -191,6 +191,28 @@ fn a_swap_waits_for_the_other_role() {
     assert_eq!(daemon.canned.asked.load(Ordering::Relaxed), 4);
 }
 
+/// PRIM again, later: also where nobody saw it leave PRIM.
+#[test]
+fn a_swap_that_is_given_up_is_not_waited_for() {
+    let leaving = State::new(Role::Prim, Readiness::Transient);
+    let daemon = daemon(&[PRIM, PRIM, leaving, PRIM], None);
+    let ran = lockstep("swap -m web --wait --timeout 30", &daemon.paths);
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err.contains("the swap was given up, module web is PRIM Ready on n2"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn waiting_tells_the_state_as_json() {
+    let daemon = daemon(&[RETURNING, SECOND], None);
+    let ran = lockstep("waitstate -m web SECOND --json", &daemon.paths);
+    let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(document["answers"][0]["data"]["role"], "SECOND");
+}
+
 #[test]
 fn shutdown_waits_until_all_is_stopped() {
     let stopping = State::new(Role::Wait, Readiness::Transient);

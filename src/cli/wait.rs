@@ -24,6 +24,18 @@ pub enum Goal {
     NotRole(Role),
 }
 
+/// What the one who waits did before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Nothing: somebody may start the module later.
+    Nothing,
+    /// An action: a module that stops has failed.
+    Action,
+    /// A swap, on a node that was in its state since then: if it is Ready in the same role again,
+    /// the swap was given up.
+    Swap { since: Option<String> },
+}
+
 impl Goal {
     pub fn is_met(self, state: State) -> bool {
         let ready = state.readiness == Readiness::Ready;
@@ -52,23 +64,22 @@ impl Goal {
 
 impl Context<'_> {
     /// After an action that was accepted: waits if the caller asked for it.
-    pub fn wait_after(&mut self, wait: &Wait, usual: Goal) -> Result<u8, Refusal> {
+    pub fn wait_after(&mut self, wait: &Wait, usual: Goal, after: &After) -> Result<u8, Refusal> {
         match &wait.wait {
             None => Ok(0),
             Some(target) => {
                 let goal = target.map_or(usual, |target| Goal::Role(target.0));
-                self.wait_for(goal, wait.timeout, true)
+                self.wait_for(goal, wait.timeout, after)
             }
         }
     }
 
-    /// Waits for `goal` on every node that is meant. `after_action`: a module that stops is a
-    /// failure; without it somebody may start the module later, so it is waited for.
+    /// Waits for `goal` on every node that is meant.
     pub fn wait_for(
         &mut self,
         goal: Goal,
         timeout: Option<f64>,
-        after_action: bool,
+        after: &After,
     ) -> Result<u8, Refusal> {
         self.needed_module()?;
         let begin = Instant::now();
@@ -98,8 +109,17 @@ impl Context<'_> {
                 if let Some(line) = shown.line(&views) {
                     self.say(&line);
                 }
+                if let (After::Swap { since }, [view]) = (after, &views[..])
+                    && matches!(goal, Goal::NotRole(role) if Goal::Role(role).is_met(view.state))
+                    && view.since != *since
+                {
+                    return Err(failed(format!(
+                        "the swap was given up, module {} is {} on {} again: {}",
+                        view.module, view.state, view.node, view.reason
+                    )));
+                }
                 let lost = views.iter().find(|view| goal.is_lost(view.state));
-                if let Some(view) = lost.filter(|_| after_action) {
+                if let Some(view) = lost.filter(|_| *after != After::Nothing) {
                     return Err(failed(format!(
                         "module {} stopped on {}: {}; see `lockstep log -m {}`",
                         view.module, view.node, view.reason, view.module
@@ -134,13 +154,13 @@ impl Context<'_> {
         }
     }
 
-    /// The role of the module here, before a swap is asked for.
-    pub fn role_now(&mut self) -> Result<Role, Refusal> {
+    /// The module here, before a swap is asked for.
+    pub fn view_now(&mut self) -> Result<ModuleView, Refusal> {
         let mut request = self.request(Command::State);
         request.nodes = Nodes::Local;
         let replies = self.send(&request).map_err(|error| super::ask::refusal(&error))?;
         let view = views(replies)?.pop();
-        view.map(|view| view.state.role).ok_or_else(|| failed("the daemon did not tell a state"))
+        view.ok_or_else(|| failed("the daemon did not tell a state"))
     }
 }
 

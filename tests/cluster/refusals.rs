@@ -37,6 +37,33 @@ fn replicating(dir: &str) -> String {
     )
 }
 
+/// Somebody stands in the directory: a swap says who and changes nothing; a stop does not wait for
+/// them, and the node comes back.
+#[test]
+fn a_swap_is_refused_while_somebody_is_in_the_directory() {
+    let Some(mut cluster) = Cluster::started("stands", Wish::default()) else { return };
+    cluster.start_client();
+    cluster.wait_acknowledged(50);
+    let stand = format!("cd {DATA}; setsid sleep 300 </dev/null >/dev/null 2>&1 & echo $!");
+    let pid = cluster.lab.sh("n1", &stand);
+    let swap = ["swap", "-m", MODULE, "--wait", "--timeout", "60"];
+    refuses(&cluster, "n1", &swap, 1, &["given up", "PRIM Ready", "sleep (process", DATA]);
+    cluster.wait_acknowledged(100);
+    cluster.wait("n2", "SECOND Ready");
+    cluster.ok("n1", &["stop", "-m", MODULE, "--wait", "--timeout", "60"]);
+    cluster.wait("n2", "ALONE Ready");
+    cluster.wait_acknowledged(50);
+    cluster.wait_log("n1", "which does not belong to the module");
+    cluster.lab.sh("n1", &format!("kill {pid}"));
+    cluster.ok("n1", &["start", "-m", MODULE]);
+    cluster.wait("n1", "SECOND Ready");
+    cluster.wait("n2", "PRIM Ready");
+    cluster.ok("n2", &swap);
+    cluster.wait("n2", "SECOND Ready");
+    cluster.stop_client();
+    cluster.check_copies();
+}
+
 /// A mirrored pair goes on, untouched by every mistake that is made beside it.
 #[test]
 fn mistakes_are_said_and_change_nothing() {

@@ -33,6 +33,8 @@ enum Deed {
     /// Only where each answer waits for both disks.
     BothPower,
     Freeze(&'static str),
+    /// The primary, longer than the heartbeats' limit: the other one takes over.
+    LongFreeze,
     Cut,
     Swap(&'static str),
     StopStart(&'static str),
@@ -44,7 +46,7 @@ impl Deed {
     /// but memory was promised.
     fn any(random: &mut Random, whole: bool, durable: bool) -> Deed {
         let node = random.one_of(&NODES);
-        match random.below(if whole { 14 } else { 10 }) {
+        match random.below(if whole { 15 } else { 10 }) {
             0 | 1 => Deed::Engine(node),
             2 => Deed::Daemon(node),
             3 => Deed::EngineAndDaemon(node),
@@ -54,6 +56,7 @@ impl Deed {
             8 => Deed::StopStart(node),
             9 => Deed::Restart(node),
             13 if durable => Deed::BothPower,
+            14 => Deed::LongFreeze,
             _ => Deed::Power(node),
         }
     }
@@ -90,6 +93,12 @@ impl Deed {
                 cluster.lab.run(["thaw", node]);
                 sleep(HEARD_AGAIN);
             }
+            Deed::LongFreeze => {
+                let node = primary(cluster);
+                cluster.lab.run(["freeze", node]);
+                sleep(HEART_TIMEOUT + Duration::from_secs(1) + short);
+                cluster.lab.run(["thaw", node]);
+            }
             Deed::Cut => {
                 cluster.lab.run(["cut", "n1", "n2"]);
                 sleep(short);
@@ -111,12 +120,14 @@ fn kill_words(node: &str, pid: u64) -> [String; 6] {
     ["exec", node, "--", "kill", "-9", &pid.to_string()].map(str::to_owned)
 }
 
+fn primary(cluster: &Cluster) -> &'static str {
+    NODES.into_iter().find(|node| cluster.state(node).starts_with("PRIM")).unwrap_or("n1")
+}
+
 /// Random operations in the directory on the node that is primary now, beside the application.
 fn churn(cluster: &Cluster, seed: u64) -> Child {
-    let primary = NODES.into_iter().find(|node| cluster.state(node).starts_with("PRIM"));
     let words = format!("exec /usr/bin/python3 -B {CHURN} {DATA}/churn {seed} 1500");
-    let mut command =
-        cluster.lab.command(["exec", primary.unwrap_or("n1"), "--", "sh", "-c", &words]);
+    let mut command = cluster.lab.command(["exec", primary(cluster), "--", "sh", "-c", &words]);
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 

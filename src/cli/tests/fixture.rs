@@ -134,10 +134,16 @@ impl Handler for Canned {
         let response = match (&request.command, &self.refuse) {
             (Command::State, _) => {
                 let asked = self.asked.fetch_add(1, Ordering::Relaxed);
-                let state = self.states[asked.min(self.states.len() - 1)];
+                let asked = asked.min(self.states.len() - 1);
+                let changes = self.states[..=asked].windows(2).filter(|pair| pair[0] != pair[1]);
+                let mut view = view(self.states[asked]);
+                match changes.count() {
+                    0 => {}
+                    count => view.since = Some(count.to_string()),
+                }
                 match request.module {
-                    Some(_) => Response::data(Data::Module(Box::new(view(state)))),
-                    None => Response::data(Data::Modules(vec![view(state)])),
+                    Some(_) => Response::data(Data::Module(Box::new(view))),
+                    None => Response::data(Data::Modules(vec![view])),
                 }
             }
             (_, Some(refusal)) => Response::Refused(refusal.clone()),
