@@ -94,7 +94,8 @@ impl Engine {
             let touched = touches(&mut self.objects, &draft.op);
             self.mark(&touched);
         }
-        if !draft.op.is_barrier() {
+        // Beside a peer only what it never hears of comes here: that must not look ahead of it.
+        if !draft.op.is_barrier() && !self.has_session() {
             self.seq += 1;
         }
         let result = self.perform_here(&draft.op, draft.want);

@@ -2,6 +2,7 @@
 //! copies are equal, whatever happened to names, contents and attributes meanwhile.
 use crate::pair::{Node, Pair, assert_same, tree};
 use lockstep::model::{EngineCommand, EngineEvent, Level, Plan};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Child;
 
@@ -275,6 +276,32 @@ fn a_swap_and_a_swap_back() {
         pair.await_ready();
         pair.assert_equal();
     }
+}
+
+/// What is done to a file without a name is nobody else's affair: the copies stay equal, and the
+/// position of a primary that stops right after it is not ahead of its secondary's.
+#[test]
+fn a_file_without_a_name_puts_no_primary_ahead() {
+    let mut pair = Pair::mirrored(Level::Mirror);
+    let dir = pair.dir.display().to_string();
+    // Modification times wait for less than a second before they are sent; and the file stays open.
+    let script = "exec 3>gone && rm gone && sleep 1 && echo last >&3 && echo done && exec sleep 60";
+    let mut holds = pair.n1.spawn(&format!("cd {dir} && {script}"));
+    let mut line = String::new();
+    BufReader::new(holds.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    pair.n1.command(&EngineCommand::Release { detach: true });
+    pair.n1.wait(|event| matches!(event, EngineEvent::Released));
+    holds.kill().unwrap();
+    pair.n1.end_of(&mut holds);
+    pair.n2.wait(|event| matches!(event, EngineEvent::PrimaryLost { .. }));
+    pair.n2.lead(false);
+    pair.n2.run(&format!("echo new > {dir}/new"));
+    pair.n1.follow(false);
+    pair.n1.wait(|event| match event {
+        EngineEvent::NeedsDecision { text, .. } => panic!("a fork: {text}"),
+        event => matches!(event, EngineEvent::Ready),
+    });
+    pair.assert_equal();
 }
 
 /// Both were alone: a person decides, nothing is overwritten before, and afterwards both are equal.
