@@ -327,6 +327,10 @@ impl Drop for Cluster {
                 for text in log.iter().skip(log.len().saturating_sub(40)) {
                     eprintln!("{node}: {text}");
                 }
+                let look = "ps -eo pid,stat,args | grep -v '\\['; ip -br addr; ss -tn; tail -n 20 \
+                    $(ls -t /var/log/lockstep/modules/counter/userlog_*start_prim* | head -n 1)";
+                let look = self.lab.try_run(["exec", node, "--", "sh", "-c", look]);
+                eprintln!("{node}: {}", String::from_utf8_lossy(&look.stdout));
                 let daemon = self.lab.path(node, "/var/log/lockstep/daemon.log");
                 let daemon = fs::read_to_string(daemon).unwrap_or_default();
                 // What stands in the module's log is there twice.
