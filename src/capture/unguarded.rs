@@ -5,15 +5,16 @@
 //! When the cover goes a marker file is made; when it comes again, a walk looks for a change time
 //! (ctime, which no program sets) from the marker to now. After a crash of the node there is no
 //! marker, and nothing is looked for.
+use crate::disk::walk::each_directory;
 use crate::disk::{Errno, sys};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::time::Duration;
 
 /// Empty; its change time says since when nobody guards the directories.
@@ -25,26 +26,30 @@ const STEPS_MAX: u32 = 50;
 pub type Time = (i64, i64);
 
 /// From now on anybody may change the directories of the module whose engine remembers in
-/// `state_dir`. To be called while they are still covered.
+/// `state_dir`. To be called while they are still covered. A marker that is there stays: nobody has
+/// looked since.
 ///
 /// # Errors
 /// Of writing below `state_dir`.
 pub fn leave(state_dir: &Path) -> io::Result<()> {
     let path = state_dir.join(MARKER);
-    let touched = |path: &Path| -> io::Result<Time> {
-        let file = File::create(path)?;
+    if path.exists() {
+        return Ok(());
+    }
+    let file = File::create(path)?;
+    let touched = || -> io::Result<Time> {
         file.set_modified(std::time::SystemTime::now())?;
-        file.sync_all()?;
         Ok(changed_at(&file.metadata()?))
     };
     // Later than every change that was made under the cover.
-    let first = touched(&path)?;
+    let first = touched()?;
     for _ in 0..STEPS_MAX {
         std::thread::sleep(Duration::from_millis(1));
-        if touched(&path)? > first {
+        if touched()? > first {
             break;
         }
     }
+    file.sync_all()?;
     File::open(state_dir)?.sync_all()
 }
 
@@ -63,37 +68,33 @@ fn changed_at(meta: &fs::Metadata) -> Time {
 /// # Errors
 /// Of reading: then nothing is known.
 pub fn find(roots: Vec<OwnedFd>, since: Time, until: Time) -> Result<Option<PathBuf>, Errno> {
+    let within = |stat: &libc::stat| {
+        let time = (stat.st_ctime, stat.st_ctime_nsec);
+        since <= time && time <= until
+    };
+    let mut found = None;
     for root in roots {
-        let mut stack = vec![(Rc::new(root), c".".to_owned(), PathBuf::new())];
-        while let Some((above, name, path)) = stack.pop() {
-            let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-            let dir = match sys::open_at(above.as_raw_fd(), &name, flags, 0) {
-                Ok(dir) => Rc::new(dir),
-                // Removed meanwhile, by the application: its directory tells.
-                Err(Errno(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => continue,
-                Err(errno) => return Err(errno),
-            };
-            let within = |stat: &libc::stat| {
-                let time = (stat.st_ctime, stat.st_ctime_nsec);
-                since <= time && time <= until
-            };
-            if within(&sys::fstat(dir.as_raw_fd())?) {
-                return Ok(Some(path));
+        let walked = each_directory(root, |turn| {
+            let path = || turn.path.iter().map(|name| OsStr::from_bytes(name)).collect::<PathBuf>();
+            if within(&sys::fstat(turn.fd)?) {
+                found = Some(path());
+                return Ok(ControlFlow::Break(()));
             }
-            for (bytes, _, kind) in sys::list_dir(dir.as_raw_fd())? {
-                let name = sys::name(&bytes)?;
-                let child = path.join(OsStr::from_bytes(&bytes));
-                if kind == libc::DT_DIR {
-                    stack.push((dir.clone(), name, child));
-                    continue;
-                }
-                match sys::stat_at(dir.as_raw_fd(), &name) {
-                    Ok(stat) if within(&stat) => return Ok(Some(child)),
+            for (bytes, _, _) in turn.entries.iter().filter(|(_, _, kind)| *kind != libc::DT_DIR) {
+                match sys::stat_at(turn.fd, &sys::name(bytes)?) {
+                    Ok(stat) if within(&stat) => {
+                        found = Some(path().join(OsStr::from_bytes(bytes)));
+                        return Ok(ControlFlow::Break(()));
+                    }
                     Ok(_) | Err(Errno(libc::ENOENT)) => {}
                     Err(errno) => return Err(errno),
                 }
             }
+            Ok(ControlFlow::Continue(()))
+        });
+        if walked?.is_break() {
+            break;
         }
     }
-    Ok(None)
+    Ok(found)
 }

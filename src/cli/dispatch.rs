@@ -154,8 +154,9 @@ fn swap(context: &mut Context<'_>, mode: Option<NoSync>, wait: &Wait) -> Result<
         return act(context, Command::Swap, wait, Goal::Started);
     }
     let view = context.view_now()?;
-    let after = After::Swap { since: view.since };
-    act_after(context, Command::Swap, wait, Goal::NotRole(view.state.role), &after)
+    let role = view.state.role;
+    let after = After::Swap { role, since: view.since };
+    act_after(context, Command::Swap, wait, Goal::NotRole(role), &after)
 }
 
 /// All modules of the nodes that are meant. Waits without being told to: the system calls it

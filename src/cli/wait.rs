@@ -31,9 +31,9 @@ pub enum After {
     Nothing,
     /// An action: a module that stops has failed.
     Action,
-    /// A swap, on a node that was in its state since then: if it is Ready in the same role again,
-    /// the swap was given up.
-    Swap { since: Option<String> },
+    /// A swap, on a node that was in this role since then: if it is Ready in it again, the swap was
+    /// given up.
+    Swap { role: Role, since: Option<String> },
 }
 
 impl Goal {
@@ -109,8 +109,8 @@ impl Context<'_> {
                 if let Some(line) = shown.line(&views) {
                     self.say(&line);
                 }
-                if let (After::Swap { since }, [view]) = (after, &views[..])
-                    && matches!(goal, Goal::NotRole(role) if Goal::Role(role).is_met(view.state))
+                if let (After::Swap { role, since }, [view]) = (after, &views[..])
+                    && Goal::Role(*role).is_met(view.state)
                     && view.since != *since
                 {
                     return Err(failed(format!(

@@ -6,6 +6,7 @@ pub mod behind;
 pub mod objects;
 pub mod perform;
 pub mod sys;
+pub mod walk;
 
 pub use behind::{Behind, Chunk};
 pub use objects::{Object, Objects};

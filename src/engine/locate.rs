@@ -1,13 +1,14 @@
 //! Names of inodes that are known by number only: after a restart the dirty set names objects by
 //! inode, and an object may have lost the name under which it was seen. A walk reads directory
 //! entries and nothing else.
-use crate::disk::{Errno, Objects, sys};
+use crate::disk::walk::each_directory;
+use crate::disk::{Errno, Objects};
 use crate::history::ObjectKey;
 use crate::wire::ObjId;
 use bytes::Bytes;
 use std::collections::HashSet;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::rc::Rc;
+use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 /// An inode and the names that lead to it from the root of its directory.
@@ -33,35 +34,19 @@ pub fn walk(
         if inos.is_empty() {
             continue;
         }
-        // A directory is opened when its turn comes: no more descriptors than it is deep.
-        let root = Rc::new(root);
-        let mut stack = vec![(root, c".".to_owned(), Vec::<Vec<u8>>::new())];
-        while let Some((above, name, path)) = stack.pop() {
+        let walked = each_directory(root, |turn| {
             if until.is_some_and(|until| Instant::now() >= until) {
-                return Ok(found);
+                return Ok(ControlFlow::Break(()));
             }
-            let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-            let opened = sys::open_at(above.as_raw_fd(), &name, flags, 0);
-            let listed = opened.and_then(|fd| Ok((sys::list_dir(fd.as_raw_fd())?, Rc::new(fd))));
-            let (entries, fd) = match listed {
-                Ok(listed) => listed,
-                // Removed, or another thing now.
-                Err(Errno(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => continue,
-                Err(errno) => return Err(errno),
-            };
-            for (name, ino, kind) in entries {
-                let mut child = path.clone();
-                child.push(name);
-                if inos.contains(&ino) {
-                    let keys = wanted.iter().filter(|key| key.dir == dir && key.ino == ino);
-                    found.extend(keys.map(|key| Found { key: *key, path: child.clone() }));
-                }
-                if kind == libc::DT_DIR
-                    && let Some(Ok(name)) = child.last().map(|name| sys::name(name))
-                {
-                    stack.push((fd.clone(), name, child));
-                }
+            for (name, ino, _) in turn.entries.iter().filter(|(_, ino, _)| inos.contains(ino)) {
+                let path = [turn.path, std::slice::from_ref(name)].concat();
+                let keys = wanted.iter().filter(|key| key.dir == dir && key.ino == *ino);
+                found.extend(keys.map(|key| Found { key: *key, path: path.clone() }));
             }
+            Ok(ControlFlow::Continue(()))
+        });
+        if walked?.is_break() {
+            break;
         }
     }
     Ok(found)

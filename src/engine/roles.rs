@@ -461,7 +461,7 @@ impl Engine {
 
     fn shut_down(&mut self) -> Result<(), String> {
         if self.mode != EngineMode::Idle {
-            self.release_part(true)?;
+            self.release_part(false)?;
         }
         unguarded::leave(&self.config.state_dir).map_err(|error| {
             format!("cannot mark the end in {}: {error}", self.config.state_dir.display())

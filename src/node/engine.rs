@@ -187,7 +187,7 @@ impl EngineSite {
     }
 
     /// The process that the last daemon started, if it is still an engine of this module.
-    fn recorded(&self) -> Option<ProcessWatch> {
+    pub fn recorded(&self) -> Option<ProcessWatch> {
         let pid: u32 = fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()?;
         let watch = ProcessWatch::open(pid).ok()?;
         let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;

@@ -132,7 +132,10 @@ pub fn spawn(
     let file = MemoryFile::new(&site.paths, &module);
     let stored = load(&file, &journal, site.boot);
     let hands = Hands::new(site.clone(), peers.clone(), journal.clone(), events.clone());
+    let engine_site = EngineSite::new(&site.paths, &module, program);
+    // Also where the memory is lost: then an engine may run beneath an application.
     if stored.memory.role == Role::Stop
+        && engine_site.recorded().is_none()
         && let Err(reason) = site.uncover()
     {
         journal.write("control", texts::other("still-covered", Level::Critical, reason));
@@ -147,7 +150,7 @@ pub fn spawn(
         since: jiff::Timestamp::now(),
         current_at_rest: site.current_at_rest(),
         returns: Returns::default(),
-        engine_site: EngineSite::new(&site.paths, &module, program),
+        engine_site,
         engine: None,
         reporter: Reporter::start(peers, site.peer.clone()),
         wishes: HashMap::new(),

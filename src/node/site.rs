@@ -8,7 +8,6 @@ use crate::config::paths::Paths;
 use crate::config::store::ActiveModule;
 use crate::config::userconfig::{Boot, DefaultPrim as Configured};
 use crate::decide::{DefaultPrim, Policy};
-
 use crate::history::MemoryFile;
 use crate::model::{BootId, CopyState, EngineConfig, NodeName, PeerAddress, ReplicatedDir};
 use std::net::SocketAddr;

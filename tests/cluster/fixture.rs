@@ -255,6 +255,14 @@ impl Cluster {
         pid.as_u64().expect("an engine runs").to_string()
     }
 
+    /// Waits for an engine that is not this one.
+    pub fn wait_engine_after(&self, node: &str, old: &str) {
+        crate::support::wait_for("another engine", || {
+            let pid = &self.view(node)["replication"]["engine"]["pid"];
+            pid.as_u64().is_some_and(|pid| pid.to_string() != old)
+        });
+    }
+
     fn make_archive(&self, file: &Path, wish: Wish) {
         let note = "#!/bin/sh\necho \"$LOCKSTEP_NODE ${0##*/} $*\" >>\"$CALLS\"\n";
         let program = std::env::current_exe().unwrap();

@@ -49,10 +49,7 @@ fn the_engine_of_the_secondary_dies() {
         cluster.wait_acknowledged(200);
         let engine = cluster.engine("n2");
         kill(&cluster, "n2", &engine);
-        wait_for("another engine", || {
-            let pid = &cluster.view("n2")["replication"]["engine"]["pid"];
-            pid.as_u64().is_some_and(|pid| pid.to_string() != engine)
-        });
+        cluster.wait_engine_after("n2", &engine);
         cluster.wait("n2", "SECOND Ready");
         cluster.wait("n1", "PRIM Ready");
     }
@@ -88,10 +85,7 @@ fn an_engine_that_is_not_replaced_leaves_a_plain_directory() {
     cluster.wait("n1", "ALONE Ready");
     let first = cluster.engine("n1");
     kill(&cluster, "n1", &first);
-    wait_for("another engine", || {
-        let pid = &cluster.view("n1")["replication"]["engine"]["pid"];
-        pid.as_u64().is_some_and(|pid| pid.to_string() != first)
-    });
+    cluster.wait_engine_after("n1", &first);
     cluster.wait("n1", "ALONE Ready");
     kill(&cluster, "n1", &cluster.engine("n1"));
     cluster.wait("n1", "STOP NotReady");
@@ -104,6 +98,21 @@ fn an_engine_that_is_not_replaced_leaves_a_plain_directory() {
     wait_for("the cover to go", || {
         cluster.lab.holds("n1", &format!("! grep -F ' {DATA} ' /proc/mounts"))
     });
+}
+
+/// A daemon whose memory is damaged takes the module as stopped, although it runs: the engine and
+/// its mount beneath the application stay.
+#[test]
+fn a_daemon_without_memory_takes_no_directory_from_an_engine() {
+    let Some(cluster) = Cluster::started("amnesia", Wish::default()) else { return };
+    let mounted = format!("grep -F ' {DATA} fuse' /proc/mounts");
+    cluster.lab.sh("n1", &mounted);
+    let old = daemon(&cluster, "n1");
+    let memory = format!("/var/lib/lockstep/modules/{MODULE}/control/memory");
+    cluster.lab.sh("n1", &format!("test -s {memory} && echo damaged >{memory} && kill -9 {old}"));
+    cluster.wait_log("n1", "is damaged");
+    cluster.wait("n1", "STOP NotReady");
+    cluster.lab.sh("n1", &mounted);
 }
 
 /// The daemon of either node dies, three times: no role changes, no script runs, the same engine

@@ -5,7 +5,7 @@
 //! `bin-scripts/torture --cluster COUNT [FIRST]` runs it; the seed of a failure is printed.
 use crate::fixture::{Cluster, DATA, HEART_TIMEOUT, MODULE, Wish};
 use crate::kills::{daemon, kill};
-use crate::random::{Random, seeds};
+use crate::random::{Random, tell};
 use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -18,10 +18,7 @@ const HEARD_AGAIN: Duration = Duration::from_millis(700);
 #[test]
 #[ignore = "runs as long as it is told to, see bin-scripts/torture"]
 fn torture() {
-    for seed in seeds() {
-        println!("seed {seed}");
-        story(seed);
-    }
+    tell(story);
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -433,6 +433,10 @@ fn changes_of_a_stopped_module_are_found() {
             let script = format!("cd {} && touch -d @0 b && {CHANGE}", node.backing.display());
             let done = std::process::Command::new("sh").args(["-ec", &script]).status();
             assert!(done.unwrap().success());
+            // An engine that came and went without a part saw nothing.
+            pair.n1.start();
+            pair.n1.command(&EngineCommand::Shutdown);
+            pair.n1.wait_end();
         }
         let primary = tree(&pair.n1.backing);
         pair.n1.start();

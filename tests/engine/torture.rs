@@ -3,17 +3,14 @@
 //! `bin-scripts/torture COUNT [FIRST]` runs it; the seed of a failure is printed.
 use crate::kills::lost;
 use crate::pair::Pair;
-use crate::random::{Random, seeds};
+use crate::random::{Random, tell};
 use crate::returns::{Churning, churn, return_at_once};
 use lockstep::model::{EngineEvent, Level};
 
 #[test]
 #[ignore = "runs as long as it is told to, see bin-scripts/torture"]
 fn torture() {
-    for seed in seeds() {
-        println!("seed {seed}");
-        story(seed);
-    }
+    tell(story);
 }
 
 fn story(seed: u64) {

@@ -18,10 +18,13 @@ impl Random {
     }
 }
 
-/// Seeds that `bin-scripts/torture` asks for.
-pub fn seeds() -> std::ops::Range<u64> {
+/// Tells the stories that `bin-scripts/torture` asks for.
+pub fn tell(story: fn(u64)) {
     let number =
         |name: &str| std::env::var(name).map_or(1, |text| text.parse::<u64>().expect("a number"));
     let first = number("TORTURE_FIRST");
-    first..first + number("TORTURE_COUNT")
+    for seed in first..first + number("TORTURE_COUNT") {
+        println!("seed {seed}");
+        story(seed);
+    }
 }
