@@ -261,12 +261,15 @@ fn a_program_that_stays_loses_the_directory() {
     let mut pair = Pair::mirrored(Level::Mirror);
     let dir = pair.dir.display().to_string();
     let mut writer = pair.n1.spawn(&format!(
-        "cd {dir} && exec 3>>f 2>/dev/null && for failure in 1 2 3; do \
+        "cd {dir} && exec 3>>f 2>/dev/null && echo in && for failure in 1 2 3; do \
          while echo line >&3; do sleep 0.01; done; done; exit 7"
     ));
     let mut stays = pair.n1.spawn(&format!("cd {dir} && echo in && exec sleep 100"));
-    let mut line = String::new();
-    BufReader::new(stays.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    for program in [&mut writer, &mut stays] {
+        let mut line = String::new();
+        BufReader::new(program.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "in\n");
+    }
     pair.n2.kill();
     pair.n1.wait(lost);
     pair.n1.command(&EngineCommand::FailHeld);
