@@ -16,6 +16,10 @@ use crate::wire::Durability;
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+/// A peer that was there and closed the link is about to follow, or waits for a person.
+const DIAL_AFTER_GREETING: Duration = Duration::from_millis(400);
 
 /// Records on their way to the disk. What they speak of must not be changed before they are there.
 #[derive(Default)]
@@ -206,7 +210,10 @@ impl Engine {
         let Some(peer) = self.leader.peer.clone() else { return };
         match before {
             Session::None => {}
-            Session::Greeting | Session::Planned => self.leader.ret = None,
+            Session::Greeting | Session::Planned => {
+                self.leader.ret = None;
+                self.leader.next_dial = Some(self.now + DIAL_AFTER_GREETING);
+            }
             Session::Returning => {
                 self.abort_return();
                 self.tell(EngineEvent::PeerGone { peer, reason: reason.to_owned() });
@@ -232,6 +239,7 @@ impl Engine {
             return Err("no peer is configured".to_owned());
         };
         if self.leader.member {
+            self.mark_times_due();
             let recent = self
                 .leader
                 .recent
@@ -242,7 +250,7 @@ impl Engine {
             let acked = self.leader.acked;
             self.leader.dirty = self
                 .store
-                .go_alone(&peer, &recent, set, acked)
+                .go_alone(&peer, recent.base(), set, acked)
                 .map_err(|error| error.to_string())?;
             crate::engine::failpoint("after-go-alone-durable");
             self.leader.member = false;

@@ -59,13 +59,13 @@ impl Engine {
     pub fn follower_connected(&mut self, peer: &NodeName) {
         let known = self.config.peers.iter().any(|address| address.node == *peer);
         let looking = self.unguarded == Unguarded::Looking;
-        if self.mode == EngineMode::Idle || looking || !known {
-            let reason = match known {
-                true => format!("node {} is not ready to follow yet", self.config.node),
-                false => format!("node {peer} has no part in module {}", self.config.module),
-            };
+        if !known {
+            let reason = format!("node {peer} has no part in module {}", self.config.module);
             self.send(&Frame::Reply(Box::new(HelloReply::Refuse { reason })));
             self.link.flush(self.now);
+        } else if self.mode == EngineMode::Idle || looking {
+            // No refusal: it is asked again soon.
+            self.link.close(self.now, "not ready to follow yet");
         }
     }
 

@@ -125,9 +125,12 @@ impl Engine {
         if sole {
             return self.lead_again();
         }
-        if let (Some(recent), Some(peer), false) = (&recent, peer, unknown) {
-            let set = recent.initial_dirty_set();
-            self.leader.dirty = self.store.go_alone(&peer, recent, set, self.seq)?;
+        let since = match recent {
+            Some(recent) => Some((recent.base(), recent.initial_dirty_set())),
+            None => self.store.take_kept(),
+        };
+        if let (Some((base, set)), Some(peer), false) = (since, peer, unknown) {
+            self.leader.dirty = self.store.go_alone(&peer, base, set, self.seq)?;
             return Ok(());
         }
         // Nothing is known of what the peer may lack: it will be compared by digests.
@@ -365,7 +368,8 @@ impl Engine {
         self.drain_order();
         // What the peer did not acknowledge in time was never applied here.
         let applied = self.seq_here();
-        let exact = self.leader.order.is_empty();
+        let exact = self.leader.order.is_empty() && self.leader.touched.is_empty();
+        self.mark_times_due();
         self.fail_held();
         self.unmount_all(true);
         if let Err(reason) = self.remember_release(applied, exact) {
@@ -388,8 +392,13 @@ impl Engine {
     fn remember_release(&mut self, applied: u64, exact: bool) -> Result<(), String> {
         self.sync_now()?;
         let position = self.store.position(applied);
+        let recent = self.leader.recent.take();
+        if let (true, Some(recent), Some(peer)) = (self.leader.member, &recent, &self.leader.peer) {
+            let kept = self.store.keep(peer, recent, position, exact);
+            return kept.map_err(|error| error.to_string());
+        }
         // What a return had sent does not count until the peer's disk had it.
-        if let (false, Some(recent)) = (self.leader.member, self.leader.recent.take()) {
+        if let (false, Some(recent)) = (self.leader.member, recent) {
             let _ = self.leader.dirty.union(&recent.initial_dirty_set());
         }
         if let Some(file) = &mut self.store.dirty_file {
@@ -443,13 +452,18 @@ impl Engine {
     fn remember_follow(&mut self) -> Result<(), String> {
         self.sync_now()?;
         let position = self.store.position(self.seq);
-        let known = self.store.memory.in_sync_with.is_some()
-            || self.store.memory.copy == CopyState::Outdated;
-        let remembered = self.store.remember(|memory| {
-            memory.position = position;
-            memory.exact = known;
-        });
-        remembered.map_err(|error| error.to_string())
+        let memory = &self.store.memory;
+        let exact = memory.in_sync_with.is_some() || memory.copy == CopyState::Outdated;
+        let kept = match (self.follower.recent.take(), memory.in_sync_with.clone()) {
+            (Some(recent), Some(peer)) if memory.copy == CopyState::Current => {
+                self.store.keep(&peer, &recent, position, exact)
+            }
+            _ => self.store.remember(|memory| {
+                memory.position = position;
+                memory.exact = exact;
+            }),
+        };
+        kept.map_err(|error| error.to_string())
     }
 
     fn sync_now(&self) -> Result<(), String> {

@@ -73,9 +73,9 @@ impl Engine {
     }
 
     fn refuse_session(&mut self, reason: &str) {
-        self.leader.next_dial = Some(self.now + DIAL_AFTER_REFUSAL);
         self.link.close(self.now, reason);
         self.leader_lost(reason);
+        self.leader.next_dial = Some(self.now + DIAL_AFTER_REFUSAL);
     }
 
     pub fn leader_frame(&mut self, frame: Frame) {
@@ -257,11 +257,13 @@ impl Engine {
     }
 
     fn begin_leader_checkpoint(&mut self) {
+        self.flush_times_now();
         let seq = self.seq;
         let position = self.store.position(seq);
         if let Some(recent) = &mut self.leader.recent {
             recent.begin_checkpoint(position);
         }
+        self.mark_times_left();
         self.leader.checkpoint_started = Some(self.now);
         self.leader.checkpoint_bytes = self.stats.bytes;
         self.leader.checkpoint_wait = Some((seq, false));

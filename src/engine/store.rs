@@ -18,6 +18,8 @@ pub struct Store {
     pub dirty_file: Option<DirtyFile>,
     /// Marks read back at start, until the engine leads.
     pub loaded: Option<DirtySet>,
+    /// Of a member that stopped in order: what may not have been on both disks, and since when.
+    kept: Option<(Position, DirtySet)>,
     pub notes: Vec<String>,
     boot: BootId,
 }
@@ -52,6 +54,7 @@ impl Store {
             Some(loaded) => (Some(loaded.set), Some(loaded.file)),
             None => (None, None),
         };
+        let kept = remembered.kept.map(|kept| (kept.base, kept.set));
         Ok(Store {
             memory_file: MemoryFile::new(&dir),
             dir,
@@ -59,6 +62,7 @@ impl Store {
             lineage: remembered.lineage,
             dirty_file,
             loaded,
+            kept,
             notes: remembered.notes,
             boot,
         })
@@ -85,15 +89,45 @@ impl Store {
         Ok(())
     }
 
-    /// Rule A4: what the peer may lack is durable, then that this node is the only member.
-    pub fn go_alone(
+    /// An orderly stop of a member: what may not be on both disks is kept, so that a start without
+    /// the peer needs no comparison of everything. Everything up to `position` is on this disk;
+    /// `exact`: and nothing else.
+    pub fn keep(
         &mut self,
         peer: &NodeName,
         recent: &Recent,
+        position: Position,
+        exact: bool,
+    ) -> Result<(), FileError> {
+        let base = recent.base();
+        DirtyFile::create(&self.dir, base, peer, &mut recent.initial_dirty_set())?;
+        self.remember(|memory| {
+            memory.position = position;
+            memory.exact = exact;
+            memory.dirty_base = Some(base);
+        })?;
+        self.kept = Some((base, recent.initial_dirty_set()));
+        Ok(())
+    }
+
+    /// What [`Store::keep`] kept, once: nobody wrote to this copy since, and nobody else had the
+    /// right to.
+    pub fn take_kept(&mut self) -> Option<(Position, DirtySet)> {
+        let kept = self.kept.take()?;
+        let memory = &self.memory;
+        let member = memory.copy == CopyState::Current && memory.in_sync_with.is_some();
+        (member && !memory.lost_volatile && memory.dirty_base == Some(kept.0)).then_some(kept)
+    }
+
+    /// Rule A4: what the peer may lack since `base` is durable, then that this node is the only
+    /// member.
+    pub fn go_alone(
+        &mut self,
+        peer: &NodeName,
+        base: Position,
         mut set: DirtySet,
         seq: u64,
     ) -> Result<DirtySet, FileError> {
-        let base = recent.base();
         set.unrecorded();
         let file = DirtyFile::create(&self.dir, base, peer, &mut set)?;
         let position = self.position(seq);
@@ -165,6 +199,7 @@ impl Store {
     pub fn drop_dirty_file(&mut self) -> Result<(), FileError> {
         self.dirty_file = None;
         self.loaded = None;
+        self.kept = None;
         DirtyFile::remove(&self.dir)
     }
 

@@ -96,6 +96,28 @@ impl Engine {
         }
     }
 
+    /// Times that can be sent no more: marks speak for them.
+    pub fn mark_times_due(&mut self) {
+        self.mark_times_left();
+        for id in std::mem::take(&mut self.leader.touched) {
+            if self.objects.get(id).is_ok_and(|object| object.lookups == 0) && !id.is_root() {
+                self.release(id, 0);
+            }
+        }
+    }
+
+    /// A checkpoint covers the operations that these times belong to, not the times.
+    pub fn mark_times_left(&mut self) {
+        let Some(recent) = &mut self.leader.recent else { return };
+        for id in &self.leader.touched {
+            if let Ok(object) = self.objects.get(*id)
+                && !object.orphan
+            {
+                recent.mark_attributes(object.key);
+            }
+        }
+    }
+
     fn send_times(&mut self, id: ObjId) {
         let Ok(stat) = self.objects.any_fd(id).and_then(sys::fstat) else { return };
         if !self.ensure_bound(id) {

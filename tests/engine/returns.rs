@@ -222,6 +222,34 @@ fn only_changed_pages_travel_after_the_only_member_was_stopped() {
     assert!(bytes > 0 && bytes <= limit, "{bytes} bytes travelled, at most {limit} are promised");
 }
 
+/// The same when both nodes were stopped in order and the one that starts first writes: what stopped
+/// in sync is not compared as a whole, whichever node leads.
+#[test]
+fn only_changed_pages_travel_after_both_were_stopped() {
+    for primary_returns_first in [true, false] {
+        let mut pair = Pair::mirrored(Level::Mirror);
+        let file = big_file(&mut pair);
+        pair.n1.release();
+        pair.n2.wait(|event| matches!(event, EngineEvent::PrimaryLost { .. }));
+        pair.n2.release();
+        for node in [&mut pair.n1, &mut pair.n2] {
+            node.command(&EngineCommand::Shutdown);
+            node.wait_end();
+        }
+        if !primary_returns_first {
+            std::mem::swap(&mut pair.n1, &mut pair.n2);
+        }
+        pair.n1.start();
+        pair.n1.lead(false);
+        let changed = change_pages(&pair.n1, &file, 2);
+        let (plan, bytes) = return_bytes(&mut pair.n1, &mut pair.n2);
+        assert_eq!(plan, Plan::Zones { theirs: false });
+        pair.assert_equal();
+        let limit = changed * 12 / 10;
+        assert!(bytes > 0 && bytes <= limit, "{bytes} bytes travelled, at most {limit} promised");
+    }
+}
+
 /// The same when the only member died: the zones that it touched are compared, no others are read.
 #[test]
 fn only_touched_zones_are_read_after_the_only_member_died() {

@@ -6,6 +6,7 @@ use crate::pair::Pair;
 use crate::random::{Random, tell};
 use crate::returns::{Churning, churn, return_at_once};
 use lockstep::model::{EngineEvent, Level};
+use std::time::Duration;
 
 #[test]
 #[ignore = "runs as long as it is told to, see bin-scripts/torture"]
@@ -24,7 +25,7 @@ fn story(seed: u64) {
             seeds.map(|seed| Churning::start(&pair.n1, &pair.dir, seed)).collect()
         };
         let deeds = 1 + random.below(400);
-        let kind = random.below(4);
+        let kind = random.below(5);
         println!("  step {step}: kind {kind}, {level:?}");
         match kind {
             // The secondary dies under load and comes back under load.
@@ -58,6 +59,24 @@ fn story(seed: u64) {
                 }
                 let running = load(&pair, random.below(3));
                 return_at_once(&mut pair);
+                running.into_iter().for_each(|running| running.stop(&pair.n1));
+            }
+            // The secondary returns under load and its primary dies in the middle, more than once.
+            3 => {
+                pair.lose_n2();
+                churn(&pair.n1, &pair.dir, seed + step, deeds);
+                pair.n2.start();
+                pair.n2.follow(false);
+                for _ in 0..1 + random.below(3) {
+                    let running = load(&pair, 1 + random.below(3));
+                    std::thread::sleep(Duration::from_millis(random.below(250)));
+                    pair.n1.kill();
+                    running.into_iter().for_each(|running| running.ended(&pair.n1));
+                    pair.n1.start();
+                    pair.n1.lead(false);
+                }
+                let running = load(&pair, random.below(3));
+                pair.n1.wait(|event| matches!(event, EngineEvent::PeerReady { .. }));
                 running.into_iter().for_each(|running| running.stop(&pair.n1));
             }
             // The primary dies under load; the other one leads, and it returns.

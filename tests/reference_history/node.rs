@@ -44,6 +44,8 @@ pub struct Engine {
     pub mode: Mode,
     pub seq: u64,
     pub dirty: DirtySet,
+    /// What a member that stopped in order kept.
+    pub kept: Option<(Position, DirtySet)>,
     pub recent: Option<Recent>,
     /// Leader: the peer is in the in-sync set and must acknowledge.
     pub member: bool,
@@ -170,8 +172,14 @@ impl Node {
         self.memory.boot = BootId(self.boot);
         let counts = |file: &&(Position, _)| Some(file.0) == self.memory.dirty_base;
         let mut dirty = DirtySet::new();
+        let mut kept = None;
         match self.file.as_ref().filter(counts) {
-            Some((_, records)) => records.iter().for_each(|record| dirty.apply(record)),
+            Some((base, records)) => {
+                records.iter().for_each(|record| dirty.apply(record));
+                if self.memory.in_sync_with.is_some() {
+                    kept = Some((*base, std::mem::take(&mut dirty)));
+                }
+            }
             None => self.file = None,
         }
         let seq = self.memory.position.seq.0;
@@ -179,6 +187,7 @@ impl Node {
             mode: Mode::Idle,
             seq,
             dirty,
+            kept,
             recent: None,
             member: false,
             epoch_due: false,
@@ -226,6 +235,7 @@ impl Node {
         };
         let base = match (&engine.recent, leading && engine.member) {
             (Some(recent), true) => Some(recent.base()),
+            _ if self.memory.in_sync_with.is_some() => None,
             _ => self.memory.dirty_base.filter(|_| self.file.is_some()),
         };
         let window = engine.window.as_ref().filter(|_| leading).map(|ops| {
@@ -282,11 +292,15 @@ impl Node {
 
     /// Rule A4. `crash_after`: 0 the file, 1 the memory, more: none.
     pub fn go_alone(&mut self, crash_after: u8) -> bool {
+        let recent = self.engine.as_mut().unwrap().recent.take().unwrap();
+        self.go_alone_since(recent.base(), &recent.initial_dirty_set(), crash_after)
+    }
+
+    fn go_alone_since(&mut self, base: Position, set: &DirtySet, crash_after: u8) -> bool {
         let engine = self.engine.as_mut().unwrap();
-        let recent = engine.recent.take().unwrap();
-        let _ = engine.dirty.union(&recent.initial_dirty_set());
+        let _ = engine.dirty.union(set);
         engine.dirty.unrecorded();
-        self.file = Some((recent.base(), engine.dirty.records(true)));
+        self.file = Some((base, engine.dirty.records(true)));
         engine.dirty.written(true);
         if crash_after == 0 {
             return false;
@@ -297,7 +311,7 @@ impl Node {
             in_sync_with: None,
             exact: false,
             lost_volatile: false,
-            dirty_base: Some(recent.base()),
+            dirty_base: Some(base),
             ..self.memory.clone()
         };
         (engine.member, engine.drained) = (false, false);
@@ -329,6 +343,11 @@ impl Node {
             self.go_alone(9);
             return;
         }
+        let member = current && self.memory.in_sync_with.is_some() && !self.memory.lost_volatile;
+        if let (Some((base, set)), true) = (engine.kept.take(), member) {
+            self.go_alone_since(base, &set, 9);
+            return;
+        }
         (engine.recent, engine.member, engine.epoch_due) = (None, false, true);
         self.file = None;
         self.memory = Memory {
@@ -357,7 +376,18 @@ impl Node {
             Mode::Following => engine.whole && self.memory.copy != CopyState::Incomplete,
             Mode::Idle => self.memory.exact,
         };
-        if let (Mode::Leading, Some((_, file))) = (engine.mode, &mut self.file) {
+        let member = match engine.mode {
+            Mode::Leading => engine.member,
+            Mode::Following => {
+                let memory = &self.memory;
+                memory.in_sync_with.is_some() && memory.copy == CopyState::Current
+            }
+            Mode::Idle => false,
+        };
+        if let (true, Some(recent)) = (member, &engine.recent) {
+            self.file = Some((recent.base(), recent.initial_dirty_set().records(true)));
+            self.memory.dirty_base = Some(recent.base());
+        } else if let (Mode::Leading, Some((_, file))) = (engine.mode, &mut self.file) {
             *file = engine.dirty.records(true);
             engine.dirty.written(true);
         }

@@ -16,6 +16,8 @@
 //! in sync       both disks, then the leader: Memory { in_sync_with, dirty_base: None }; then the
 //!               follower: lineage adopted, Memory { Current, in_sync_with }; then
 //!               DirtyFile::remove
+//! stop in sync  this disk, then DirtyFile::create with what may not be on both disks, then
+//!               Memory { position, dirty_base }
 //! ```
 mod dirty;
 mod disk;

@@ -9,8 +9,11 @@ pub struct Remembered {
     /// `None`: nothing was ever remembered, or it is lost; the copy is unknown.
     pub memory: Option<Memory>,
     pub lineage: LineageFile,
-    /// The dirty file, if it is the one that counts.
+    /// The dirty file of the only member, if it is the one that counts.
     pub dirty: Option<Loaded>,
+    /// What a member that stopped in order had not yet on both disks: counts if it leads again
+    /// before it follows anybody.
+    pub kept: Option<Loaded>,
     /// What was repaired or lost, one sentence each, for the log.
     pub notes: Vec<String>,
 }
@@ -56,7 +59,9 @@ impl Remembered {
                 None
             }
         };
-        Ok(Remembered { memory, lineage, dirty, notes })
+        let member = memory.as_ref().is_some_and(|memory| memory.in_sync_with.is_some());
+        let (dirty, kept) = if member { (None, dirty) } else { (dirty, None) };
+        Ok(Remembered { memory, lineage, dirty, kept, notes })
     }
 
     /// What this node tells a peer before anything runs. A running engine fills the fields from
