@@ -7,14 +7,15 @@
 //! CONTROL  watch (facts, wishes) -> decide (pure) -> actions (scripts, address, engine, memory)
 //! ```
 //!
-//! Cores think (`model`, `wire`, `history`, `decide`): no clock, file, socket or task. Edges act
-//! (`disk`, `capture`, `link`, `watch`, `actions`, `config`, `trust`). `engine` joins the
+//! Cores think (`model`, `wire`, `history`, `decide`, `rules`): no clock, file, socket or task.
+//! Edges act (`disk`, `capture`, `link`, `watch`, `actions`, `config`, `trust`). `engine` joins the
 //! data path, `node` joins the control path, `cli` is the door.
 //! This is an application; the modules are public for the tests, no interface is promised.
 pub mod model;
 
 pub mod decide;
 pub mod history;
+pub mod rules;
 pub mod wire;
 
 pub mod disk;

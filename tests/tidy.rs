@@ -9,6 +9,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("wire", &["model"]),
     ("history", &["model"]),
     ("decide", &["model", "history"]),
+    ("rules", &["decide"]),
     ("disk", &["wire", "history"]),
     ("capture", &["disk"]),
     ("config", &["model"]),
@@ -23,8 +24,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "node",
         &[
-            "model", "history", "decide", "config", "trust", "watch", "actions", "logbook", "api",
-            "peer", "cli", "capture",
+            "model", "history", "decide", "rules", "config", "trust", "watch", "actions",
+            "logbook", "api", "peer", "cli", "capture",
         ],
     ),
     ("cli", &["model", "config", "trust", "logbook", "api", "peer", "engine", "node", "capture"]),

@@ -1,0 +1,166 @@
+//! The rules that a module has without writing any, and how they meet the rules that it writes.
+//!
+//! Safekit.md 1.6: "`module_failure: module.? == down → wait`; `interface_failure: intf.? == down
+//! → wait`; `ip_failure: ip.? == down → stopstart`; `splitbrain_failure: splitbrain.uptodate ==
+//! down → wait`", and per checker `t_<ident>`, `p_<ident>`, `c_<ident>` with its action. The four
+//! are there without such checkers too, where they are true of nothing; a script may still set
+//! such a resource. The rules on `rfs` are not here: replication is the automaton's.
+use super::{Action, Condition, Effect, Resource, Rule};
+use std::time::Duration;
+
+/// Period of the rules where a module gives none.
+pub const PERIOD: Duration = Duration::from_millis(5_000);
+/// How long a rule must be true before it acts, where a module does not say.
+pub const HANDLE_TIME: Duration = Duration::from_millis(15_000);
+/// "No wait rule is true: wake up". It is no condition on resources and so no [`Rule`]; like one,
+/// it may be disabled by this label.
+pub const IMPLICIT_WAKEUP: &str = "Implicit_wakeup";
+
+/// Kinds of checker whose action is chosen for each checker. The others have their fixed rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    Tcp,
+    Ping,
+    Custom,
+}
+
+/// The rules of all modules.
+pub fn fixed() -> Vec<Rule> {
+    vec![
+        down("module_failure", "module.?", Action::Wait),
+        down("interface_failure", "intf.?", Action::Wait),
+        down("ip_failure", "ip.?", Action::StopStart),
+        down("splitbrain_failure", "splitbrain.uptodate", Action::Wait),
+    ]
+}
+
+/// `t_<ident>`, `p_<ident>` or `c_<ident>`: what follows when this checker says down.
+pub fn of_checker(kind: Chosen, ident: &str, action: Action) -> Rule {
+    let (prefix, class) = match kind {
+        Chosen::Tcp => ("t", "tcp"),
+        Chosen::Ping => ("p", "ping"),
+        Chosen::Custom => ("c", "custom"),
+    };
+    is_down(format!("{prefix}_{ident}"), Resource::own(&format!("{class}.{ident}")), action)
+}
+
+fn down(label: &str, resource: &str, action: Action) -> Rule {
+    let resource = Resource::parse(resource).unwrap_or_else(|| Resource::own(resource));
+    is_down(label.to_owned(), resource, action)
+}
+
+fn is_down(label: String, resource: Resource, action: Action) -> Rule {
+    let condition = Condition::Compare {
+        left: Box::new(Condition::Resource(resource)),
+        equal: true,
+        right: Box::new(Condition::Value("down".to_owned())),
+    };
+    Rule { label, condition, effect: Effect::Act(action) }
+}
+
+/// What one `<failover>` says.
+#[derive(Clone, Copy, Debug)]
+pub struct UserRules<'a> {
+    /// `false`: the module has no built-in rules.
+    pub extends: bool,
+    pub rules: &'a [Rule],
+    /// Labels of built-in rules that shall not act.
+    pub disabled: &'a [String],
+}
+
+/// All rules of a module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleSet {
+    /// Built-in ones first.
+    pub rules: Vec<Rule>,
+    /// A module in WAIT goes on when no wait rule is true.
+    pub implicit_wakeup: bool,
+}
+
+/// The user's rules beside the built-in ones, or in their place: all of them with
+/// `extends="no"`, one where the label is the same. A wait still ends by itself with
+/// `extends="no"` (a module that never goes on again helps nobody), only `disable` ends that.
+pub fn combine<'a>(
+    builtin: Vec<Rule>,
+    users: impl IntoIterator<Item = UserRules<'a>> + Clone,
+) -> RuleSet {
+    let mut rules = builtin;
+    let mut implicit_wakeup = true;
+    for user in users.clone() {
+        let replaced = |label: &String| user.rules.iter().any(|rule| rule.label == *label);
+        rules.retain(|rule| {
+            user.extends && !user.disabled.contains(&rule.label) && !replaced(&rule.label)
+        });
+        implicit_wakeup &= user.disabled.iter().all(|label| label != IMPLICIT_WAKEUP);
+    }
+    rules.extend(users.into_iter().flat_map(|user| user.rules.iter().cloned()));
+    RuleSet { rules, implicit_wakeup }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::language;
+
+    fn texts(rules: &[Rule]) -> Vec<String> {
+        rules.iter().map(Rule::to_string).collect()
+    }
+
+    #[test]
+    fn the_four_of_every_module() {
+        assert_eq!(
+            texts(&fixed()),
+            [
+                "module_failure: if ( module.? == down ) then wait();",
+                "interface_failure: if ( intf.? == down ) then wait();",
+                "ip_failure: if ( ip.? == down ) then stopstart();",
+                "splitbrain_failure: if ( splitbrain.uptodate == down ) then wait();",
+            ]
+        );
+        let read = language::parse(&texts(&fixed()).join("\n")).expect("the old language");
+        assert_eq!(read, fixed());
+    }
+
+    #[test]
+    fn a_checker_has_a_rule_with_the_letter_of_its_kind() {
+        let rules = [
+            of_checker(Chosen::Tcp, "sql", Action::Restart),
+            of_checker(Chosen::Ping, "router", Action::Wait),
+            of_checker(Chosen::Custom, "10.0.0.9", Action::Swap),
+        ];
+        assert_eq!(
+            texts(&rules),
+            [
+                "t_sql: if ( tcp.sql == down ) then restart();",
+                "p_router: if ( ping.router == down ) then wait();",
+                "c_10.0.0.9: if ( custom.10.0.0.9 == down ) then swap();",
+            ]
+        );
+    }
+
+    #[test]
+    fn users_add_replace_and_disable() {
+        let own = language::parse(
+            "own: if (custom.x == down) then stop(); ip_failure: if (ip.? == down) then stop();",
+        )
+        .expect("rules");
+        let disabled = ["module_failure".to_owned(), IMPLICIT_WAKEUP.to_owned()];
+        let labels = |users: &[UserRules<'_>]| {
+            let set = combine(fixed(), users.iter().copied());
+            let labels: Vec<String> = set.rules.iter().map(|rule| rule.label.clone()).collect();
+            (labels.join(" "), set.implicit_wakeup)
+        };
+        let user = |extends, rules, disabled| UserRules { extends, rules, disabled };
+        let four = "module_failure interface_failure ip_failure splitbrain_failure".to_owned();
+        assert_eq!(labels(&[]), (four, true));
+        let replaced = "module_failure interface_failure splitbrain_failure own ip_failure";
+        assert_eq!(labels(&[user(true, &own, &[])]), (replaced.to_owned(), true));
+        let fewer = "interface_failure splitbrain_failure own ip_failure".to_owned();
+        let (first, second) = (user(true, &own, &[]), user(true, &[], &disabled));
+        assert_eq!(labels(&[first, second]), (fewer, false));
+        assert_eq!(labels(&[user(false, &own, &[])]), ("own ip_failure".to_owned(), true));
+        assert_eq!(labels(&[user(false, &[], &[])]), (String::new(), true));
+        let set = combine(fixed(), [first]);
+        assert_eq!(set.rules.last(), own.last());
+    }
+}
