@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rules", &["decide"]),
     ("disk", &["wire", "history"]),
     ("capture", &["disk"]),
-    ("config", &["model"]),
+    ("config", &["model", "rules"]),
     ("trust", &["model"]),
     ("link", &["model", "trust", "wire"]),
     ("watch", &[]),

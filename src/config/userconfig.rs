@@ -5,6 +5,7 @@ use super::cluster::ClusterConfig;
 use super::mistake::{Mistakes, Note};
 use super::paths::Paths;
 use crate::model::{Level, ModuleName, NodeName};
+use crate::rules::{Rule, RuleSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -263,14 +264,19 @@ pub enum CheckerKind {
     SplitBrain { exec: String, arg: String },
 }
 
-/// `<failover>`: rules in the old language are kept as text, Lua too.
+/// One `<failover>`: its rules of both languages. [`UserConfig::rules`] puts them beside the
+/// built-in ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailoverRules {
+    /// `false`: without the built-in rules.
     pub extends: bool,
+    /// The same in each block: a module has one period, the last that is said.
     pub period: Duration,
+    /// So is this: how long a rule must be true before its action.
     pub handle_time: Duration,
-    pub lua: bool,
-    pub text: String,
+    pub rules: Vec<Rule>,
+    /// Labels of built-in rules that shall not act (`Rules.disable`).
+    pub disabled: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,233 +1,228 @@
-//! `<failover>`: rules in the old language and in Lua, kept as text.
-//!
-//! The old language is checked lightly, so that a slip is found when the module is configured and
-//! not when a checker fails at night:
-//!
-//! ```text
-//! label: if ( expression ) then action();      actions: stop stopstart wait restart swap wakeup
-//! label: if ( expression ) then class.id=up;   expression: ! && || == != ( ) and resources
-//! ```
+//! `<failover>`: rules in the old language and in Lua, read by `crate::rules`; a slip is found
+//! when the module is configured and not when a checker fails at night.
 use super::read::Reader;
 use super::*;
 use crate::config::findings::quoted;
 use crate::config::grammar::Node;
-
-const ACTIONS: [&str; 6] = ["stop", "stopstart", "wait", "restart", "swap", "wakeup"];
-const NESTED_MAX: u32 = 32;
+use crate::config::xml::Text;
+use crate::rules::builtin::{self, Chosen};
+use crate::rules::{Action, Found, Slip, UserRules, language, lua, unsupported};
 
 impl Reader<'_> {
     pub(super) fn failover_rules(&mut self, service: Node<'_>) -> Vec<FailoverRules> {
+        let last = |attribute| {
+            let said = service.children("failover").filter(|node| node.given(attribute).is_some());
+            said.last().map(|node| node.time(attribute))
+        };
+        let period = last("period").unwrap_or(builtin::PERIOD);
+        let handle_time = last("handle_time").unwrap_or(builtin::HANDLE_TIME);
         let mut found = Vec::new();
         for node in service.children("failover") {
-            let (period, handle_time) = (node.time("period"), node.time("handle_time"));
-            let mut push = |text: &str, lua| {
-                let extends = node.switch("extends");
-                let text = text.to_owned();
-                found.push(FailoverRules { extends, period, handle_time, lua, text });
-            };
-            for text in &node.element.texts {
-                let lua = text.value.trim_start().starts_with("--Lua Rules");
-                if !lua && let Err(slip) = check(&text.value) {
-                    let at = text.raw.start + slip.at.min(text.raw.len());
-                    let remedy = "write: label: if ( class.id == down ) then stopstart();";
-                    self.findings.mistake(at, "failover", slip.expected, slip.found, remedy);
-                }
-                push(&text.value, lua);
+            let extends = node.switch("extends");
+            let (rules, disabled) = (Vec::new(), Vec::new());
+            let mut block = FailoverRules { extends, period, handle_time, rules, disabled };
+            // A section of CDATA is one text; so is plain text with the entities inside it.
+            for pieces in node.element.texts.chunk_by(|one, next| !one.cdata && !next.cdata) {
+                self.rules_text(pieces, &mut block);
             }
-            if node.element.texts.is_empty() {
-                push("", false);
-            }
+            found.push(block);
         }
         found
     }
-}
 
-#[derive(Debug, PartialEq, Eq)]
-struct Slip {
-    at: usize,
-    expected: &'static str,
-    found: String,
-}
-
-/// The first slip in rules of the old language.
-fn check(text: &str) -> Result<(), Slip> {
-    let mut words = words(text)?;
-    words.reverse();
-    let mut rules = Rules { words, end: text.len() };
-    while !rules.words.is_empty() {
-        rules.rule()?;
-    }
-    Ok(())
-}
-
-/// A piece of the rules and where it stands.
-type Word<'a> = (usize, &'a str);
-
-fn words(text: &str) -> Result<Vec<Word<'_>>, Slip> {
-    let mut words = Vec::new();
-    let mut at = 0;
-    while let Some(first) = text[at..].chars().next() {
-        let rest = &text[at..];
-        let part = |c: char| c.is_alphanumeric() || "_.*?-".contains(c);
-        let length = if first.is_whitespace() {
-            at += first.len_utf8();
-            continue;
-        } else if let Some(comment) = rest.strip_prefix("/*") {
-            let slip = Slip { at, expected: "*/", found: "a comment without end".to_owned() };
-            at += comment.find("*/").ok_or(slip)? + 4;
-            continue;
-        } else if rest.starts_with("//") {
-            at += rest.find('\n').unwrap_or(rest.len());
-            continue;
-        } else if part(first) {
-            rest.find(|c| !part(c)).unwrap_or(rest.len())
-        } else if ["&&", "||", "==", "!="].iter().any(|two| rest.starts_with(two)) {
-            2
-        } else if "!():;=".contains(first) {
-            1
+    fn rules_text(&mut self, pieces: &[Text], block: &mut FailoverRules) {
+        let text: String = pieces.iter().map(|piece| piece.value.as_str()).collect();
+        let (read, remedy) = if lua::is_lua(&text) {
+            (lua::parse(&text), lua::REMEDY)
         } else {
-            let found = quoted(&first.to_string());
-            return Err(Slip { at, expected: "a word or one of ! && || == != ( ) : ; =", found });
+            let rules = language::parse(&text);
+            (rules.map(|rules| lua::Section { rules, disabled: Vec::new() }), language::REMEDY)
         };
-        words.push((at, &rest[..length]));
-        at += length;
-    }
-    Ok(words)
-}
-
-struct Rules<'a> {
-    /// Last first.
-    words: Vec<Word<'a>>,
-    end: usize,
-}
-
-impl<'a> Rules<'a> {
-    fn next(&mut self, expected: &'static str) -> Result<Word<'a>, Slip> {
-        let found = || "the end of the rules".to_owned();
-        self.words.pop().ok_or_else(|| Slip { at: self.end, expected, found: found() })
-    }
-
-    fn exactly(&mut self, wanted: &str, expected: &'static str) -> Result<(), Slip> {
-        let (at, word) = self.next(expected)?;
-        if word == wanted { Ok(()) } else { Err(slip(at, expected, word)) }
-    }
-
-    fn name(&mut self, expected: &'static str) -> Result<Word<'a>, Slip> {
-        let (at, word) = self.next(expected)?;
-        let name = word.chars().next().is_some_and(|c| c.is_alphanumeric() || "_*?".contains(c));
-        if name { Ok((at, word)) } else { Err(slip(at, expected, word)) }
-    }
-
-    fn peek(&self) -> &'a str {
-        self.words.last().map_or("", |(_, word)| word)
-    }
-
-    fn rule(&mut self) -> Result<(), Slip> {
-        self.name("the label of a rule")?;
-        self.exactly(":", ": after the label")?;
-        self.exactly("if", "if")?;
-        self.exactly("(", "( after if")?;
-        self.expression(0)?;
-        self.exactly(")", ") after the condition")?;
-        self.exactly("then", "then")?;
-        let (at, word) = self.name("an action or a resource")?;
-        if self.peek() == "=" {
-            self.next("=")?;
-            self.name("up, down, init or unknown")?;
-        } else {
-            if !ACTIONS.contains(&word) {
-                let expected = "one of stop() stopstart() wait() restart() swap() wakeup()";
-                return Err(slip(at, expected, word));
+        match read {
+            Ok(section) => {
+                for rule in &section.rules {
+                    if let Some(why) = unsupported(rule) {
+                        let note = format!("rule {}: {why}", quoted(&rule.label));
+                        self.findings.note(place(pieces, 0), "failover", None, note);
+                    }
+                }
+                block.rules.extend(section.rules);
+                block.disabled.extend(section.disabled);
             }
-            self.exactly("(", "( after the action")?;
-            self.exactly(")", ") after the action")?;
-        }
-        self.exactly(";", "; at the end of the rule")
-    }
-
-    fn expression(&mut self, depth: u32) -> Result<(), Slip> {
-        loop {
-            while self.peek() == "!" {
-                self.next("!")?;
+            Err(Slip { at, expected, found }) => {
+                let at = place(pieces, at);
+                let found = match found {
+                    Found::Text(text) => quoted(&text),
+                    Found::Said(words) => words.to_owned(),
+                };
+                self.findings.mistake(at, "failover", expected, found, remedy);
             }
-            self.operand(depth)?;
-            while matches!(self.peek(), "==" | "!=") {
-                self.next("==")?;
-                self.operand(depth)?;
-            }
-            match self.peek() {
-                "&&" | "||" => self.next("&&")?,
-                _ => return Ok(()),
-            };
         }
-    }
-
-    fn operand(&mut self, depth: u32) -> Result<(), Slip> {
-        if self.peek() != "(" {
-            self.name("a resource class.id or a value")?;
-            // cluster() and its like.
-            if self.peek() == "(" {
-                self.next("(")?;
-                self.exactly(")", ") after the function")?;
-            }
-            return Ok(());
-        }
-        let (at, word) = self.next("(")?;
-        if depth >= NESTED_MAX {
-            return Err(slip(at, "fewer nested parentheses", word));
-        }
-        self.expression(depth + 1)?;
-        self.exactly(")", ")")
     }
 }
 
-fn slip(at: usize, expected: &'static str, found: &str) -> Slip {
-    Slip { at, expected, found: quoted(found) }
+/// Where in the file a byte of the joined pieces stands. An entity counts as its first byte; line
+/// ends that were shortened are counted again.
+fn place(pieces: &[Text], mut at: usize) -> usize {
+    let mut place = 0;
+    for Text { raw, value, .. } in pieces {
+        let before = value.get(..at).unwrap_or(value);
+        let lines = |text: &str| text.matches('\n').count();
+        let shortened = raw.len() == value.len() + lines(value);
+        let dropped = if shortened { lines(before) } else { 0 };
+        place = raw.start + (before.len() + dropped).min(raw.len());
+        if at < value.len() {
+            break;
+        }
+        at -= value.len();
+    }
+    place
+}
+
+impl UserConfig {
+    /// All failover rules of the module: built-in ones, those of its checkers and of the checkers
+    /// that `vip check=` implies, and its own.
+    pub fn rules(&self, implied: &[Checker]) -> RuleSet {
+        let mut builtin = builtin::fixed();
+        builtin.extend(self.checkers.iter().chain(implied).filter_map(checker_rule));
+        let users = self.failover_rules.iter().map(|block| UserRules {
+            extends: block.extends,
+            rules: &block.rules,
+            disabled: &block.disabled,
+        });
+        crate::rules::combine(builtin, users)
+    }
+
+    /// Period and handle time of the rules.
+    pub fn rules_timing(&self) -> (Duration, Duration) {
+        let block = self.failover_rules.first();
+        block.map_or((builtin::PERIOD, builtin::HANDLE_TIME), |block| {
+            (block.period, block.handle_time)
+        })
+    }
+}
+
+/// `t_<ident>` and its like; kinds with a fixed action have a rule for all of them.
+fn checker_rule(checker: &Checker) -> Option<Rule> {
+    let kind = match checker.kind {
+        CheckerKind::Tcp { .. } => Chosen::Tcp,
+        CheckerKind::Ping { .. } => Chosen::Ping,
+        CheckerKind::Custom { .. } => Chosen::Custom,
+        CheckerKind::Interface { .. }
+        | CheckerKind::Address { .. }
+        | CheckerKind::Module { .. }
+        | CheckerKind::SplitBrain { .. } => return None,
+    };
+    let action = match checker.action {
+        ErrorAction::Restart => Action::Restart,
+        ErrorAction::StopStart => Action::StopStart,
+        ErrorAction::Stop => Action::Stop,
+        ErrorAction::Wait => Action::Wait,
+        ErrorAction::Swap => Action::Swap,
+        // Programs belong to watched processes.
+        ErrorAction::Nothing | ErrorAction::Program(_) => return None,
+    };
+    Some(builtin::of_checker(kind, &checker.ident, action))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use crate::config::Mistake;
 
-    proptest! {
-        #[test]
-        fn nothing_panics_on_any_rules(text in "([a-z.]{1,3}|[:;()!=&|/*é\n ]|if|then|stop){0,60}") {
-            let _ = check(&text);
-        }
+    fn read(inside: &str) -> Result<UserConfig, Mistakes> {
+        let text = format!(
+            "<safe><service mode=\"mirror\"><heart><heartbeat name=\"default\"/></heart>\n\
+             {inside}</service></safe>"
+        );
+        let around = Surroundings::of(&Paths::system());
+        UserConfig::parse(Path::new("u.xml"), &text, &around).map(|reading| reading.config)
+    }
+
+    fn labels(config: &UserConfig) -> String {
+        let set = config.rules(&[]);
+        set.rules.iter().skip(4).map(|rule| rule.to_string() + "\n").collect()
     }
 
     #[test]
-    fn rules_of_the_old_language_pass() {
-        for good in [
-            "",
-            "/* none */",
-            "a: if ( custom.x == down ) then stopstart();",
-            "b: if ((local.tcp.* == down && !(remote.state == up)) || ping.? != up) then wait();",
-            "c: if (rfs.synced == up) then rfs.uptodate=up; // by hand",
-            "d: if ( cluster() == up ) then swap();",
-        ] {
-            assert_eq!(check(good), Ok(()), "{good}");
-        }
+    fn checkers_have_their_rules() {
+        let config = read(
+            "<check><tcp ident=\"sql\"><to addr=\"10.0.0.9\" port=\"5432\"/></tcp>\
+             <tcp ident=\"early\" when=\"pre\"><to addr=\"10.0.0.9\" port=\"80\"/></tcp>\
+             <ping ident=\"router\"><to addr=\"10.0.0.254\"/></ping>\
+             <intf ident=\"lan\"><to local_addr=\"10.0.0.1\"/></intf>\
+             <custom ident=\"query\" exec=\"q\" action=\"swap\"/><custom ident=\"log\" exec=\"l\"/>\
+             <module name=\"storage\"/></check>",
+        );
+        let config = config.expect("valid");
+        assert_eq!(
+            labels(&config),
+            "t_sql: if ( tcp.sql == down ) then restart();\n\
+             t_early: if ( tcp.early == down ) then wait();\n\
+             p_router: if ( ping.router == down ) then wait();\n\
+             c_query: if ( custom.query == down ) then swap();\n"
+        );
+        let implied = config.checkers[0].clone();
+        let implied = Checker { ident: "implied".to_owned(), ..implied };
+        let all = config.rules(&[implied]).rules;
+        assert_eq!(all.last().map(|rule| rule.label.as_str()), Some("t_implied"));
     }
 
     #[test]
-    fn the_first_slip_has_its_place() {
-        for (bad, at, expected) in [
-            ("a if (x == up) then stop();", 2, ": after the label"),
-            ("a: if (x == up) then explode();", 21, "one of stop()"),
-            ("a: if (x == up then stop();", 15, ") after the condition"),
-            ("a: if (x == up) then stop()", 27, "; at the end"),
-            ("a: if (x == up) then stop() b", 28, "; at the end"),
-            ("a: if (x & y) then stop();", 9, "a word or one of"),
-            ("/* open", 0, "*/"),
-            ("/*/ a", 0, "*/"),
-        ] {
-            let slip = check(bad).unwrap_err();
-            assert!(slip.at == at && slip.expected.starts_with(expected), "{bad}: {slip:?}");
-        }
-        assert!(check(&"(".repeat(1000)).is_err());
-        let deep = format!("a: if ({}x{}) then stop();", "(".repeat(100), ")".repeat(100));
-        assert_eq!(check(&deep).unwrap_err().expected, "fewer nested parentheses");
+    fn both_languages_are_read_and_the_last_time_that_is_said_counts() {
+        let config = read(
+            "<check><custom ident=\"a\" exec=\"q\" action=\"swap\"/></check>\
+             <failover handle_time=\"9s\"/><failover handle_time=\"5s\"><![CDATA[ a: if (x.y == down) then stop(); ]]>\
+             <![CDATA[--Lua Rules\n\
+             Rules.disable(\"c_a\") Rules = Rules + {b=if_then('x.z', 'up', Action.swap)}]]>\
+             </failover><failover period=\"1s\"/>",
+        );
+        let config = config.expect("valid");
+        let own = "a: if ( x.y == down ) then stop();\nb: if ( x.z == up ) then swap();\n";
+        assert_eq!(labels(&config), own);
+        assert_eq!(config.rules_timing(), (Duration::from_secs(1), Duration::from_secs(5)));
+        assert_eq!(config.failover_rules.len(), 3);
+    }
+
+    #[test]
+    fn the_times_are_those_of_the_grammar() {
+        let service = |attributes: &str| read(&format!("<failover {attributes}/>"));
+        let [said, silent] = ["period=\"5000ms\" handle_time=\"15000ms\"", ""].map(service);
+        let [said, silent] = [said.expect("valid"), silent.expect("valid")];
+        assert_eq!(said.rules_timing(), silent.rules_timing());
+        assert_eq!(read("").expect("valid").rules_timing(), said.rules_timing());
+    }
+
+    #[test]
+    fn a_slip_has_line_and_column_and_cluster_a_note() {
+        let mistakes = read(
+            "<failover><![CDATA[\n  a: if (x.y = down) then stop(); ]]></failover>\n\
+             <failover><![CDATA[--Lua Rules\n for i=1,2 do end]]></failover>\n\
+             <failover><![CDATA[ a: if (x.y == down) then stop() /* ]]></failover>",
+        );
+        let texts: Vec<String> =
+            mistakes.expect_err("slips").0.iter().map(Mistake::to_string).collect();
+        let [old, lua, comment] = &texts[..] else { panic!("{texts:?}") };
+        let said = "u.xml:3:14: <failover>: expected ) after the condition, found \"=\": write: ";
+        assert!(old.starts_with(said), "{old}");
+        let said = "u.xml:5:2: <failover>: expected Rules, found \"for\": only these forms are";
+        assert!(lua.starts_with(said), "{lua}");
+        let said = "u.xml:6:53: <failover>: expected */, found a comment without end: ";
+        assert!(comment.starts_with(said), "{comment}");
+        let text = "<failover>a: if (x.y == up &amp;&amp; x.z == up) then\r\n go();</failover>";
+        let mistakes = read(text).expect_err("an unknown action").to_string();
+        assert!(
+            mistakes.starts_with("u.xml:3:2: <failover>: expected one of stop()"),
+            "{mistakes}"
+        );
+        let text = text.replace(" &amp;&amp;", "\r\n &amp;&amp;&amp;").replace("go", "stop");
+        let mistakes = read(&text).expect_err("three of them").to_string();
+        assert!(mistakes.starts_with("u.xml:3:12: <failover>: expected a word"), "{mistakes}");
+        let config = read("<failover>c: if (cluster() == up) then stop();</failover>");
+        let notes = config.expect("valid").notes;
+        assert!(
+            notes.iter().any(|note| note.text.starts_with("rule \"c\": cluster() is not")),
+            "{notes:?}"
+        );
     }
 }
