@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! start     peer                      own copy              →
+//! any       any                       -                     wait while a wait rule holds
 //! any       primary                   -                     follow (prim: refused)
 //! prim      not primary               incomplete            refused, unless forced
 //! prim      not primary               any other             lead, forced
@@ -80,6 +81,9 @@ fn blocked(reason: impl Into<String>) -> Admission {
 pub fn admit(cx: &Context, start: StartKind, since: Moment, alone: bool) -> Admission {
     let view = cx.facts.peer.view(cx.now, cx.policy.silence_ms, since);
     let own = cx.facts.engine.side();
+    if let Some(gate) = &cx.facts.gate {
+        return Admission::Wait { blocked: gate.failed, reason: gate.reason.clone() };
+    }
     if cx.policy.replicates && own.is_none() {
         return wait("the engine is starting");
     }

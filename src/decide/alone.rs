@@ -63,7 +63,7 @@ impl Alone {
                 );
                 cx.because(text.clone());
                 cx.fork = Some(text.clone());
-                cx.down(Role::Alone, Ending::Wait { reason: text, wakeup: false });
+                cx.down(Role::Alone, Ending::Wait { reason: text, wakeup: false, rule: false });
             }
         }
     }
@@ -134,7 +134,7 @@ pub(super) fn disk_failed(cx: &mut Context, role: Role, reason: String) {
         "the disk of this node failed or is full: {reason}; repair it or make room, then start"
     );
     cx.because(text.clone());
-    let ending = Ending::Wait { reason: text, wakeup: false };
+    let ending = Ending::Wait { reason: text, wakeup: false, rule: false };
     match &cx.walk {
         None => {
             let walk = if role.is_primary() {

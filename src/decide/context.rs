@@ -218,7 +218,9 @@ impl Context {
             }
             Wish::Shutdown => Ending::Stop,
             Wish::StopStart => Ending::StopStart,
-            Wish::Wait { reason } => Ending::Wait { reason: reason.clone(), wakeup: false },
+            Wish::Wait { reason } => {
+                Ending::Wait { reason: reason.clone(), wakeup: false, rule: true }
+            }
             Wish::Start(StartKind::Prim { .. })
                 if role == Role::Second && self.facts.peer.leads() =>
             {

@@ -1,7 +1,7 @@
 //! What is known of the own engine and of the peer. Facts are absorbed before anybody decides, and
 //! latched until the role changes, so that a decision may look at them later than they happened.
 use super::limits;
-use super::words::Moment;
+use super::words::{Gate, Moment};
 use crate::model::{
     BootId, CopyState, EngineEvent, EngineMode, EngineSummary, ModuleReport, Plan, Readiness, Role,
     Side, State, Verdict,
@@ -187,6 +187,8 @@ pub struct Facts {
     pub link_silent: Option<Moment>,
     /// The in-sync secondary said good-bye to the engine.
     pub secondary_left: bool,
+    /// A wait rule keeps the module from running here.
+    pub gate: Option<Gate>,
 }
 
 impl Facts {

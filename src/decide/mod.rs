@@ -158,6 +158,26 @@ impl Machine {
         swap || takes && self.cx.facts.peer.left.is_some()
     }
 
+    /// The application runs here as primary: from the end of `start_prim` to the beginning of
+    /// `stop_prim`.
+    pub fn serves(&self) -> bool {
+        let stays = |walk: &Walk| {
+            matches!(walk.kind, Kind::ToPrim | Kind::ToAlone) && walk.overtaken.is_none()
+        };
+        self.part.role().is_primary() && self.cx.walk.as_ref().is_none_or(stays)
+    }
+
+    /// The same for a secondary and its scripts.
+    pub fn follows(&self) -> bool {
+        let stays = |walk: &Walk| matches!(walk.kind, Kind::Refollow) && walk.overtaken.is_none();
+        self.part.role() == Role::Second && self.cx.walk.as_ref().is_none_or(stays)
+    }
+
+    /// In WAIT as a rule asked for; only [`Wish::Wakeup`] or a start ends it.
+    pub fn sleeps(&self) -> bool {
+        self.cx.walk.is_none() && matches!(&self.part, Part::Wait(wait) if wait.sleeps())
+    }
+
     /// `true` while a transition is under way.
     pub fn busy(&self) -> bool {
         self.cx.walk.is_some()
@@ -191,6 +211,7 @@ impl Machine {
             | Event::Heard { .. }
             | Event::Connected
             | Event::Disconnected
+            | Event::Gate(_)
             | Event::EngineGone { .. } => {}
         }
         self.settle();
@@ -238,6 +259,7 @@ impl Machine {
                 }
             }
             Event::EngineGone { reason } => cx.engine_gone(reason),
+            Event::Gate(gate) => cx.facts.gate.clone_from(gate),
             Event::Tick | Event::Peer { .. } | Event::Did { .. } | Event::Wish { .. } => {}
         }
     }
@@ -252,16 +274,17 @@ impl Machine {
             Caller::Identity(who) => {
                 self.cx.log('E', "action-by", format!("Action {name} called by {who}"));
             }
+            Caller::Rule(label) => {
+                let text = format!("Action {name} from failover rule {label}");
+                self.cx.log('E', "action-rule", text);
+            }
             Caller::Boot => {
                 self.cx.log('U', "action-boot", format!("Action {name} called at boot time"));
             }
         }
         let counts = matches!(wish, Wish::Restart | Wish::StopStart | Wish::Wait { .. });
-        let wish = if counts && matches!(caller, Caller::Identity(_)) && self.cx.count_error() {
-            Wish::Stop
-        } else {
-            wish
-        };
+        let by_itself = matches!(caller, Caller::Identity(_) | Caller::Rule(_));
+        let wish = if counts && by_itself && self.cx.count_error() { Wish::Stop } else { wish };
         let answer = self.wish(wish);
         if let Err(refusal) = &answer {
             let text = format!("Action {name} not carried out: {refusal}");

@@ -74,20 +74,20 @@ impl Machine {
                 let text = format!("virtual address not taken: {reason}");
                 cx.log('C', "vip-refused", text.clone());
                 cx.because(text.clone());
-                cx.overtake(Ending::Wait { reason: text, wakeup: true }, 0);
+                cx.overtake(Ending::Wait { reason: text, wakeup: true, rule: false }, 0);
             }
             Step::StartEngine => {
                 let text = format!("the engine could not be started: {reason}");
                 cx.because(text.clone());
                 cx.facts.engine = Engine::Off;
                 cx.log('C', "engine-start", text.clone());
-                cx.overtake(Ending::Wait { reason: text, wakeup: true }, 0);
+                cx.overtake(Ending::Wait { reason: text, wakeup: true, rule: false }, 0);
             }
             Step::Order(EngineCommand::Lead { .. } | EngineCommand::Follow { .. }) => {
                 // In WAIT the start is only blocked; a role that was held begins anew.
                 if let Part::Wait(wait) = &mut self.part {
                     cx.walk = None;
-                    wait.block(cx, reason, true);
+                    wait.block(cx, reason, true, false);
                 } else {
                     cx.because(reason);
                     cx.overtake(Ending::StopStart, 0);
@@ -360,9 +360,9 @@ impl Machine {
                 let walk = table::force(&self.cx, ending);
                 self.cx.begin(walk);
             }
-            Kind::Force { ending: Ending::Wait { reason, wakeup } } => {
+            Kind::Force { ending: Ending::Wait { reason, wakeup, rule } } => {
                 if let Part::Wait(wait) = &mut self.part {
-                    wait.block(&mut self.cx, reason, wakeup);
+                    wait.block(&mut self.cx, reason, wakeup, rule);
                 }
             }
             Kind::Force { ending: Ending::Stop } => {}

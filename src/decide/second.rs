@@ -107,7 +107,8 @@ impl Second {
             let text = undecided(cx, &text);
             cx.fork = Some(text.clone());
             cx.because(text.clone());
-            return cx.down(Role::Second, Ending::Wait { reason: text, wakeup: false });
+            return cx
+                .down(Role::Second, Ending::Wait { reason: text, wakeup: false, rule: false });
         }
         let both = cx.facts.peer.role() == Some(Role::Second) && !self.linked(cx);
         self.both_since = both.then(|| self.both_since.unwrap_or(cx.now));

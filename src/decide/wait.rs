@@ -18,8 +18,8 @@ enum Phase {
     Deciding { blocked: bool },
     /// Has asked the peer to record that it does not lead.
     Claiming { token: u64, to: Role, forced: bool },
-    /// Only a command, `wakeup`, or the moment ends it.
-    Blocked { retry: Option<Moment> },
+    /// Only a command, `wakeup`, or the moment ends it. `rule`: a failover rule began it.
+    Blocked { retry: Option<Moment>, rule: bool },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,10 +65,16 @@ impl Wait {
     }
 
     /// Reached by `wait`, or because a start met something that must go away first (`wakeup`).
-    pub(super) fn block(&mut self, cx: &mut Context, reason: String, wakeup: bool) {
+    pub(super) fn block(&mut self, cx: &mut Context, reason: String, wakeup: bool, rule: bool) {
         cx.because(reason);
         let retry = wakeup.then(|| cx.now.plus(limits::BLOCKED_RETRY_MS));
-        self.phase = Phase::Blocked { retry };
+        self.phase = Phase::Blocked { retry, rule };
+        // Whoever waits here lets the other side take over, told or not.
+        self.unheard &= !rule;
+    }
+
+    pub(super) fn sleeps(&self) -> bool {
+        matches!(self.phase, Phase::Blocked { rule: true, .. })
     }
 
     pub(super) fn readiness(&self, cx: &Context) -> Readiness {
@@ -83,7 +89,7 @@ impl Wait {
 
     pub(super) fn deadline(&self, cx: &Context) -> Option<Moment> {
         let retry = match self.phase {
-            Phase::Blocked { retry } => return retry,
+            Phase::Blocked { retry, .. } => return retry,
             Phase::Walking => return None,
             Phase::Deciding { .. } | Phase::Claiming { .. } => self.yield_until,
         };
@@ -94,6 +100,8 @@ impl Wait {
     }
 
     pub(super) fn settle(&mut self, cx: &mut Context) {
+        // It leads: whatever it was told or not, it went on.
+        self.unheard &= !cx.facts.peer.leads();
         if matches!(cx.facts.engine, Engine::Dead { .. }) {
             return self.engine_died(cx);
         }
@@ -101,7 +109,7 @@ impl Wait {
             return;
         }
         match self.phase {
-            Phase::Blocked { retry: Some(retry) } if retry <= cx.now => {
+            Phase::Blocked { retry: Some(retry), .. } if retry <= cx.now => {
                 let start = self.start;
                 self.decide(start, cx.now);
             }

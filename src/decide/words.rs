@@ -145,6 +145,9 @@ pub enum Ending {
     Wait {
         reason: String,
         wakeup: bool,
+        /// A failover rule asked for it: its end ends the block.
+        #[serde(default)]
+        rule: bool,
     },
 }
 
@@ -206,8 +209,10 @@ impl Wish {
 pub enum Caller {
     /// An administrator: resets the loop counter. The text stands in the log.
     User(String),
-    /// `-i identity`: a script, checker or rule; counts for `maxloop`.
+    /// `-i identity`: a script or checker; counts for `maxloop`.
     Identity(String),
+    /// A failover rule, by its label; counts for `maxloop`.
+    Rule(String),
     Boot,
 }
 
@@ -266,6 +271,8 @@ pub enum Event {
     EngineGone {
         reason: String,
     },
+    /// What keeps the module from running here, in the eyes of its rules; `None`: nothing.
+    Gate(Option<Gate>),
     /// Answer to [`Action::Do`].
     Did {
         token: u64,
@@ -276,6 +283,15 @@ pub enum Event {
         wish: Wish,
         caller: Caller,
     },
+}
+
+/// A wait rule that holds before a start, and in WAIT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// One sentence: which rule, and what it looks at.
+    pub reason: String,
+    /// `false`: a checker has not answered yet, which it soon will.
+    pub failed: bool,
 }
 
 /// Something that takes time and is answered by [`Event::Did`] with the same token.

@@ -15,7 +15,7 @@ fn pair(seed: u64) -> World {
 
 fn fault(world: &mut World, partitions: bool) {
     let index = world.random(2) as usize;
-    match world.random(17) {
+    match world.random(19) {
         0..=3 => {
             world.write(0);
             world.write(1);
@@ -34,6 +34,7 @@ fn fault(world: &mut World, partitions: bool) {
         13 => world.set_net(true, true),
         14 if partitions => world.set_net(false, false),
         14 => world.set_net(true, false),
+        16 | 17 => world.nodes[index].gate = !world.nodes[index].gate,
         15 => world.nodes[index].dies_in = Some(world.random(30)),
         _ => world.set_net(world.hearts && !partitions, true),
     }
@@ -42,6 +43,7 @@ fn fault(world: &mut World, partitions: bool) {
 fn calm(world: &mut World) {
     world.set_net(true, true);
     for index in 0..2 {
+        world.nodes[index].gate = false;
         world.boot(index, true);
     }
     world.run(12_000);

@@ -23,6 +23,7 @@ enum Item {
     },
     Pulse(usize),
     Status(usize),
+    Rules(usize),
     Return(usize),
     EngineUp(usize, u32),
 }
@@ -48,6 +49,8 @@ pub(super) struct Node {
     pub(super) dies_in: Option<u64>,
     /// A power cut took writes from its memory.
     cut_short: bool,
+    /// A wait rule is true on this node.
+    pub(super) gate: bool,
 }
 
 pub(super) struct World {
@@ -108,6 +111,7 @@ impl World {
                 link_seen: false,
                 dies_in: None,
                 cut_short: false,
+                gate: false,
             }
         };
         let mut world = World {
@@ -129,6 +133,7 @@ impl World {
             world.at(0, Item::Event(index, 0, Event::Connected));
             world.at(10 + index as u64, Item::Pulse(index));
             world.at(20 + index as u64, Item::Status(index));
+            world.at(30 + index as u64, Item::Rules(index));
         }
         world
     }
@@ -238,6 +243,10 @@ impl World {
                     self.event(index, Event::Engine(status));
                 }
             }
+            Item::Rules(index) => {
+                self.at(250, Item::Rules(index));
+                self.look_at_rules(index);
+            }
             Item::Return(index) => self.returned(index),
             Item::EngineUp(index, life) => {
                 let node = &mut self.nodes[index];
@@ -249,6 +258,25 @@ impl World {
                 }
             }
         }
+    }
+
+    /// As the hub looks at a module's failover rules.
+    fn look_at_rules(&mut self, index: usize) {
+        let reason = "rule x".to_owned();
+        let gate = self.nodes[index].gate.then(|| Gate { reason: reason.clone(), failed: true });
+        let Some(machine) = &self.nodes[index].machine else { return };
+        let (known, closed) = (machine.facts().gate == gate, gate.is_some());
+        if !known {
+            self.event(index, Event::Gate(gate));
+        }
+        let Some(machine) = &self.nodes[index].machine else { return };
+        let wish = match closed {
+            true if machine.serves() || machine.follows() => Wish::Wait { reason },
+            false if machine.sleeps() => Wish::Wakeup,
+            _ => return,
+        };
+        let caller = Caller::Rule("x".to_owned());
+        self.event(index, Event::Wish { ticket: 2, wish, caller });
     }
 
     /// Hands an event to a machine and carries its actions out.
