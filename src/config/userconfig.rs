@@ -255,13 +255,41 @@ pub struct Checker {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckerKind {
-    Tcp { addr: String, port: u16, interval: Duration, timeout: Duration },
-    Ping { addr: String, interval: Duration, timeout: Duration },
-    Interface { local_addr: String },
-    Address { addr: String, interval: Duration },
-    Custom { exec: String, arg: String },
-    Module { name: String, addr: Option<String>, port: u16, interval: Duration, timeout: Duration },
-    SplitBrain { exec: String, arg: String },
+    Tcp {
+        addr: String,
+        port: u16,
+        interval: Duration,
+        timeout: Duration,
+    },
+    Ping {
+        addr: String,
+        interval: Duration,
+        timeout: Duration,
+    },
+    Interface {
+        local_addr: String,
+    },
+    Address {
+        addr: String,
+        interval: Duration,
+    },
+    Custom {
+        exec: String,
+        arg: String,
+    },
+    Module {
+        name: String,
+        addr: Option<String>,
+        port: u16,
+        interval: Duration,
+        timeout: Duration,
+        /// Asked over HTTPS.
+        secure: bool,
+    },
+    SplitBrain {
+        exec: String,
+        arg: String,
+    },
 }
 
 /// One `<failover>`: its rules of both languages. [`UserConfig::rules`] puts them beside the

@@ -208,6 +208,7 @@ fn module(node: Node<'_>) -> Checker {
         port: to.map_or(9010, |to| to.count("port") as u16),
         interval: to.map_or(Duration::from_secs(10), |to| to.time("interval")),
         timeout: to.map_or(Duration::from_secs(5), |to| to.time("timeout")),
+        secure: to.is_some_and(|to| to.switch("secure")),
     };
     Checker { ident, when: when(node.text("when")), action: ErrorAction::Wait, kind }
 }
