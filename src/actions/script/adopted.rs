@@ -50,7 +50,7 @@ impl ScriptRunner {
 
 /// Whether the process is this script, as a program or as an interpreter's argument. A script leads
 /// a session of its own; a subshell that it left in the background has its command line, too.
-fn runs(pid: u32, script: &Path) -> bool {
+pub(super) fn runs(pid: u32, script: &Path) -> bool {
     let leads = i32::try_from(pid).is_ok_and(|pid| {
         let own = nix::unistd::Pid::from_raw(pid);
         nix::unistd::getsid(Some(own)) == Ok(own)

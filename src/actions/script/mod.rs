@@ -9,10 +9,14 @@
 //! limit over, or interrupted -> TERM -> grace -> KILL (the script's process group)
 //!                                               then, if asked, the whole module group
 //! ```
+//! A [`Program`] is started the same way and has no end of its own: whoever holds it ends it.
 mod adopted;
 mod environment;
 mod launch;
+mod program;
 mod userlog;
+
+pub use program::{Program, Started};
 
 use crate::actions::cgroup::ModuleGroup;
 use crate::model::{ModuleName, NodeName, Role};

@@ -188,6 +188,26 @@ pub async fn is_present(addr: IpAddr) -> Result<Option<String>, VipError> {
     Ok(interfaces.into_iter().find(|i| i.index == own.index).map(|i| i.name))
 }
 
+/// An interface and whether it works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub interface: String,
+    /// Administratively up.
+    pub up: bool,
+    pub carrier: bool,
+}
+
+/// The interface that has the address; else the one with an address in its subnet, because a
+/// network (`10.0.0.0`) may be meant, or a virtual address that is elsewhere now.
+pub async fn link_of(addr: IpAddr) -> Result<Option<Link>, VipError> {
+    let netlink = Netlink::open()?;
+    let addresses = netlink.addresses().await?;
+    let exact = addresses.iter().find(|own| own.addr == addr);
+    let Some(own) = exact.or_else(|| links::subnet_of(&addresses, addr)) else { return Ok(None) };
+    let found = netlink.interfaces().await?.into_iter().find(|i| i.index == own.index);
+    Ok(found.map(|i| Link { interface: i.name, up: i.up, carrier: i.carrier }))
+}
+
 fn place<'a>(
     vip: &Vip,
     interfaces: &'a [Interface],

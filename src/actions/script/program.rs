@@ -1,0 +1,112 @@
+//! A program of the module that goes on while somebody holds it, e.g. a checker: environment,
+//! session, module group and log as a script has them. Letting go of it kills its process group.
+//!
+//! All its lives write to one log file, so that a program that keeps ending cannot fill the
+//! directory with logs.
+use super::userlog::{self, UserLog};
+use super::{Script, ScriptCall, ScriptRunner, adopted, end_of, exited, launch};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::process::Child;
+use tokio::task::spawn_blocking;
+
+/// A program that can be started, again and again. Cheap to clone.
+#[derive(Clone)]
+pub struct Program {
+    runner: ScriptRunner,
+    call: Arc<ScriptCall>,
+    path: PathBuf,
+    log: Option<Arc<UserLog>>,
+}
+
+/// One life of a program; dropping it kills its process group.
+#[derive(Debug)]
+#[must_use = "dropping it ends the program"]
+pub struct Started {
+    child: Child,
+}
+
+impl ScriptRunner {
+    /// The program `exec` in the module's `bin`; an absolute path is taken as it is. The limits of
+    /// `call` do not matter, nor whether the module has scripts.
+    pub async fn program(&self, exec: &str, call: ScriptCall) -> Program {
+        let path = self.setup.active_dir.join("bin").join(exec);
+        let name = path.file_name().map_or(exec.into(), |name| name.to_string_lossy());
+        let call = ScriptCall { script: Script::Other(name.into_owned()), ..call };
+        let (setup, named) = (self.setup.clone(), call.clone());
+        let opened = spawn_blocking(move || userlog::open(&setup, &named)).await;
+        let log = opened.map_err(std::io::Error::other).and_then(|log| log);
+        // Better a program without a log than none.
+        let log = log.unwrap_or_else(|error| {
+            tracing::warn!(module = %self.setup.module, exec, %error, "program without a log");
+            None
+        });
+        Program { runner: self.clone(), call: Arc::new(call), path, log: log.map(Arc::new) }
+    }
+}
+
+impl Program {
+    /// Kills what an earlier daemon has left running: the same program, called for the same.
+    pub async fn end_leftovers(&self) {
+        let program = self.clone();
+        let ended = spawn_blocking(move || {
+            for pid in program.runner.setup.group.members().unwrap_or_default() {
+                if adopted::runs(pid, &program.path) && program.is_called_in(pid) {
+                    launch::signal_group(pid, libc::SIGKILL);
+                }
+            }
+        });
+        let _ = ended.await;
+    }
+
+    fn is_called_in(&self, pid: u32) -> bool {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
+        self.call.args.iter().all(|arg| words.contains(&arg.as_bytes()))
+    }
+
+    /// Starts it; the error is a sentence that says what to repair.
+    pub async fn start(&self) -> Result<Started, String> {
+        let program = self.clone();
+        let prepared = spawn_blocking(move || {
+            let setup = &program.runner.setup;
+            launch::prepare(setup, &program.call, &program.path, program.log.as_deref())
+        });
+        let plan = prepared.await.map_err(std::io::Error::other).and_then(|plan| plan);
+        let plan = plan.map_err(|error| launch::sentence(&self.path, &error))?;
+        if !self.path.is_file() {
+            return Err(format!("{} is not there; put it into the module", self.path.display()));
+        }
+        match plan.spawn().await {
+            Ok(child) => Ok(Started { child }),
+            Err(error) => Err(launch::sentence(&self.path, &error)),
+        }
+    }
+}
+
+impl Started {
+    /// Waits for the end of the program, kills what it has left in its process group, and says
+    /// how it ended, e.g. `ended with code 3`. Cancel safe.
+    pub async fn ended(&mut self) -> String {
+        // The number names the group until its leader is reaped, so it is reaped last.
+        if let Some(pid) = self.child.id() {
+            let _ = exited(pid).await;
+            launch::signal_group(pid, libc::SIGKILL);
+        }
+        match end_of(self.child.wait().await) {
+            super::ScriptEnd::Exit(code) => format!("ended with code {code}"),
+            super::ScriptEnd::Signal(number) => format!("was ended by signal {number}"),
+            super::ScriptEnd::TimedOut { .. } | super::ScriptEnd::Interrupted { .. } => {
+                "was ended".to_owned()
+            }
+        }
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Some(pid) = self.child.id() {
+            launch::signal_group(pid, libc::SIGKILL);
+        }
+    }
+}
