@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Cores think (`model`, `wire`, `history`, `decide`, `rules`): no clock, file, socket or task.
-//! Edges act (`disk`, `capture`, `link`, `watch`, `actions`, `config`, `trust`). `engine` joins the
-//! data path, `node` joins the control path, `cli` is the door.
+//! Edges act (`disk`, `capture`, `link`, `watch`, `actions`, `checkers`, `config`, `trust`). `engine`
+//! joins the data path, `node` joins the control path, `cli` is the door.
 //! This is an application; the modules are public for the tests, no interface is promised.
 pub mod model;
 
@@ -22,6 +22,7 @@ pub mod disk;
 
 pub mod actions;
 pub mod capture;
+pub mod checkers;
 pub mod config;
 pub mod link;
 pub mod logbook;

@@ -17,6 +17,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("link", &["model", "trust", "wire"]),
     ("watch", &[]),
     ("actions", &["model", "watch"]),
+    // Its programs are started as scripts are, its addresses looked up as virtual ones are.
+    ("checkers", &["model", "config", "watch", "actions"]),
     ("logbook", &["model", "config"]),
     ("api", &["model", "config", "logbook", "peer"]),
     ("peer", &["model", "config", "trust", "api"]),
@@ -25,7 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "node",
         &[
             "model", "history", "decide", "rules", "config", "trust", "watch", "actions",
-            "logbook", "api", "peer", "cli", "capture",
+            "logbook", "api", "peer", "cli", "capture", "checkers",
         ],
     ),
     ("cli", &["model", "config", "trust", "logbook", "api", "peer", "engine", "node", "capture"]),
