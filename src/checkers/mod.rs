@@ -9,9 +9,12 @@
 //! keeps the value it has. `splitbrain` is not here: it is asked once, at a decision.
 mod custom;
 mod echo;
+pub mod errd;
 mod module;
 mod network;
 mod ping;
+mod processes;
+mod service;
 mod steady;
 mod tcp;
 #[cfg(test)]

@@ -6,7 +6,7 @@ mod sockets;
 use super::*;
 use crate::actions::cgroup::ModuleGroup;
 use crate::actions::script::ScriptSetup;
-use crate::config::userconfig::{ErrorAction, When};
+use crate::config::userconfig::{ErrorAction, Proc, When};
 use crate::model::{BootId, ModuleName, NodeName};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -17,6 +17,22 @@ pub(super) const LIMIT: Duration = Duration::from_secs(10);
 /// As long as nothing should happen.
 pub(super) const QUIET: Duration = Duration::from_millis(300);
 const OFTEN: Duration = Duration::from_millis(20);
+
+/// `<proc name="…"/>`
+pub(super) fn proc(name: &str) -> Proc {
+    Proc {
+        name: name.into(),
+        service: false,
+        name_pattern: None,
+        argument_pattern: None,
+        at_least: 1,
+        at_most: None,
+        action: ErrorAction::StopStart,
+        class: When::Prim,
+        start_after: 0,
+        restart_services: None,
+    }
+}
 
 /// A module with a directory and a group of its own.
 struct Module {
