@@ -100,12 +100,10 @@ pub fn resource_set(resource: &str, value: &str, by: &str) -> Text {
     text("resource-set", Level::Event, format!("Resource {resource} set to {value} by {by}"))
 }
 
-pub fn process_not_running(name: &str) -> Text {
-    text("process-not-running", Level::Critical, format!("Process {name} not running"))
-}
-
-pub fn service_not_running(name: &str) -> Text {
-    text("service-not-running", Level::Critical, format!("Service {name} not running"))
+/// What is wrong with a watched process, as it was counted.
+pub fn process(service: bool, why: &str) -> Text {
+    let code = if service { "service-not-running" } else { "process-not-running" };
+    text(code, Level::Critical, why)
 }
 
 // Scripts.

@@ -26,5 +26,6 @@ mod report;
 mod resources;
 mod site;
 mod view;
+mod watching;
 
 pub use daemon::{DaemonError, run};

@@ -10,7 +10,9 @@ use super::progress::Returns;
 use super::report::Reporter;
 use super::resources::Resources;
 use super::site::Site;
+use super::watching::{Seen, Watching};
 use crate::api::{ModuleView, UserSetting};
+use crate::checkers::Neighbour;
 use crate::decide::{Caller, Event, Machine, Memory, Moment, Refusal, Wish};
 use crate::logbook::{Level, Logbook, texts};
 use crate::model::{
@@ -103,6 +105,7 @@ pub(super) struct Control {
     /// Of a module in STOP: its copy is current, as its files say.
     pub(super) current_at_rest: bool,
     pub(super) returns: Returns,
+    pub(super) watching: Watching,
     pub(super) file: MemoryFile,
     pub(super) engine_site: EngineSite,
     pub(super) engine: Option<EngineHandle>,
@@ -121,6 +124,7 @@ pub fn spawn(
     site: Site,
     peers: PeersHandle,
     program: &Path,
+    neighbour: Neighbour,
     boot_start: bool,
 ) -> Result<ModuleHandle, String> {
     let module = site.active.name.clone();
@@ -142,7 +146,9 @@ pub fn spawn(
     }
     let machine = Machine::new(site.policy(), stored.memory, clock::now());
     let (view, view_out) = watch::channel(Arc::new(super::view::first(&site)));
+    let (watching, seen) = Watching::new(&site, neighbour);
     let control = Control {
+        watching,
         hearts: Hearts::new(&site.active.config),
         resources: Resources::default(),
         status: None,
@@ -165,7 +171,7 @@ pub fn spawn(
         view,
         site: site.clone(),
     };
-    tokio::spawn(control.live(inputs_in, events_in, boot_start));
+    tokio::spawn(control.live(inputs_in, events_in, seen, boot_start));
     Ok(ModuleHandle { site, inputs, view: view_out, journal })
 }
 
@@ -187,10 +193,12 @@ impl Control {
         mut self,
         mut inputs: mpsc::Receiver<Input>,
         mut events: mpsc::Receiver<Event>,
+        mut seen: mpsc::Receiver<Seen>,
         boot_start: bool,
     ) {
         self.begin(boot_start).await;
         loop {
+            self.watch_turn().await;
             let wait = self.machine.deadline().map(|at| at.since(clock::now()));
             let wait = wait.map_or(LOOK, Duration::from_millis).min(LOOK);
             tokio::select! {
@@ -207,6 +215,7 @@ impl Control {
                     // The daemon ends; the engine and the application go on.
                     None => return,
                 },
+                Some(seen) = seen.recv() => self.saw(seen).await,
                 () = tokio::time::sleep(wait) => {
                     self.look();
                     self.event(Event::Tick).await;
@@ -296,21 +305,19 @@ impl Control {
                 self.show();
             }
             Input::Resource { name, value, by } => {
-                let text = texts::resource_set(&name, &value, &by);
-                self.hands.journal.write(&by, text);
-                self.resources.set(&name, &value, &by);
+                self.set_resource(&name, &value, &by);
                 self.show();
             }
             Input::Quit { .. } => {}
         }
     }
 
-    fn ticket(&mut self) -> u64 {
+    pub(super) fn ticket(&mut self) -> u64 {
         self.next_ticket += 1;
         self.next_ticket
     }
 
-    async fn event(&mut self, event: Event) {
+    pub(super) async fn event(&mut self, event: Event) {
         if let Event::Engine(event) = &event {
             self.heed(event);
         }
@@ -329,6 +336,7 @@ impl Control {
             self.since = jiff::Timestamp::now();
         }
         if before.role == Role::Stop && after.role == Role::Wait {
+            self.watching.begin();
             // Nothing is ignored in silence.
             for note in &self.site.active.config.notes {
                 self.hands.journal.write("control", texts::not_acted_on(&note.to_string()));

@@ -3,6 +3,7 @@ use super::daemon::{Daemon, Member, lock};
 use super::module::{self, Input, ModuleHandle};
 use super::site::Site;
 use crate::api::ModuleView;
+use crate::checkers::Neighbour;
 use crate::config::store::{ActiveModule, ModuleStore};
 use crate::model::{BootId, ModuleName, NodeName, PeerMessage, PeerReply, Role};
 use crate::peer::Reply;
@@ -42,7 +43,7 @@ impl ModuleHandle {
 
 /// All of them, by name.
 #[derive(Default)]
-pub struct Modules(Mutex<BTreeMap<ModuleName, Entry>>);
+pub struct Modules(Arc<Mutex<BTreeMap<ModuleName, Entry>>>);
 
 impl Modules {
     /// Starts a task for each configured module.
@@ -67,8 +68,10 @@ impl Modules {
         let name = active.name.clone();
         let unfit = super::view::unfit(&member.node, &active);
         let site = Site::new(&daemon.paths, &member.node, daemon.boot, active, &member.cluster());
-        let spawned =
-            site.and_then(|site| module::spawn(site, member.peers.clone(), &daemon.program, boot));
+        let spawned = site.and_then(|site| {
+            let peers = member.peers.clone();
+            module::spawn(site, peers, &daemon.program, self.neighbour(), boot)
+        });
         let entry = match spawned {
             Ok(task) => {
                 if let Some(boot) = member.linked(&task.site.peer) {
@@ -83,6 +86,16 @@ impl Modules {
             }
         };
         lock(&self.0).insert(name, entry);
+    }
+
+    /// How a module asks for the state of another one.
+    fn neighbour(&self) -> Neighbour {
+        let modules = self.0.clone();
+        Arc::new(move |name| {
+            let name = ModuleName::new(name).ok()?;
+            let entry = lock(&modules).get(&name).cloned();
+            entry.map(|entry| entry.view().state)
+        })
     }
 
     /// The applied configuration changed (or the cluster): a new task. Only for a module in STOP.

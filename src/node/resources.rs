@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 pub struct Resources(BTreeMap<String, ResourceView>);
 
 impl Resources {
-    /// Keeps the time of the first assignment of a value.
-    pub fn set(&mut self, name: &str, value: &str, by: &str) {
+    /// Keeps the time of the first assignment of a value. `false`: it had this value.
+    pub fn set(&mut self, name: &str, value: &str, by: &str) -> bool {
         if self.0.get(name).is_some_and(|known| known.value == value) {
-            return;
+            return false;
         }
         let view = ResourceView {
             name: name.to_owned(),
@@ -18,6 +18,12 @@ impl Resources {
             by: Some(by.to_owned()),
         };
         self.0.insert(name.to_owned(), view);
+        true
+    }
+
+    /// Nobody looks after it any more.
+    pub fn unset(&mut self, name: &str) {
+        self.0.remove(name);
     }
 
     pub fn all(&self) -> Vec<ResourceView> {

@@ -113,11 +113,7 @@ static INTERFACE_LIST: Rule = acting("interface_list", &[], &[many(&INTERFACE)])
 static INTERFACE: Rule = acting(
     "interface",
     &[
-        later(
-            attribute("check", Switch, Some("on")),
-            &["off", "no"],
-            "the link of the interface is not watched",
-        ),
+        attribute("check", Switch, Some("on")),
         attribute("arpreroute", Switch, Some("off")),
         attribute("arpinterval", Time(Seconds, 1), Some("60s")),
         later(
@@ -137,11 +133,7 @@ static VIRTUAL_ADDR: Rule = acting(
     &[
         blank("addr", Host),
         attribute("where", Choice(&["one_side_alias", "one_side"]), Some("one_side_alias")),
-        later(
-            attribute("check", Switch, Some("on")),
-            &["off", "no"],
-            "nobody watches that the address stays",
-        ),
+        attribute("check", Switch, Some("on")),
         later(
             attribute("connections", Switch, Some("off")),
             &["off", "no"],

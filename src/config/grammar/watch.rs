@@ -2,15 +2,11 @@
 use super::Kind::{Choice, Count, Host, Pattern, Switch, Text, Time, Word};
 use super::Unit::{Milliseconds, Seconds};
 use super::{
-    AttributeRule, Rule, Standing, acting, attribute, blank, many, once, required, waiting,
+    AttributeRule, Rule, Standing, acting, attribute, blank, later, many, once, required, waiting,
 };
 
-pub(super) static ERRD: Rule = waiting(
-    "errd",
-    &[attribute("polltimer", Time(Seconds, 1), Some("30s"))],
-    &[many(&PROC)],
-    "processes and services are not watched",
-);
+pub(super) static ERRD: Rule =
+    acting("errd", &[attribute("polltimer", Time(Seconds, 1), Some("30s"))], &[many(&PROC)]);
 
 static PROC: Rule = acting(
     "proc",
@@ -24,12 +20,16 @@ static PROC: Rule = acting(
         attribute("action", Word(128), Some("stopstart")),
         attribute("class", Word(64), Some("prim")),
         attribute("start_after", Count(0, 1_000_000), Some("0")),
-        attribute("restart_services", Text, None),
+        later(
+            attribute("restart_services", Text, None),
+            &[],
+            "the action restart restarts the whole application",
+        ),
     ],
     &[],
 );
 
-pub(super) static CHECK: Rule = waiting(
+pub(super) static CHECK: Rule = acting(
     "check",
     &[],
     &[
@@ -41,7 +41,6 @@ pub(super) static CHECK: Rule = waiting(
         many(&MODULE),
         many(&SPLITBRAIN),
     ],
-    "checkers do not run",
 );
 
 const WHEN: super::Kind = Choice(&["prim", "second", "both", "pre"]);
@@ -98,12 +97,16 @@ static MODULE_TO: Rule = acting(
         attribute("port", Count(1, 65535), Some("9010")),
         INTERVAL,
         TIMEOUT,
-        attribute("secure", Switch, Some("off")),
+        later(
+            attribute("secure", Switch, Some("off")),
+            &["off", "no"],
+            "other nodes are asked over HTTP only, so this checker does not run",
+        ),
     ],
     &[],
 );
 
-static SPLITBRAIN: Rule = acting(
+static SPLITBRAIN: Rule = waiting(
     "splitbrain",
     &[
         IDENT,
@@ -112,6 +115,7 @@ static SPLITBRAIN: Rule = acting(
         required("arg", Text),
     ],
     &[],
+    "no witness is asked: nodes that do not see each other both become ALONE",
 );
 
 pub(super) static FAILOVER: Rule = Rule {
@@ -123,7 +127,7 @@ pub(super) static FAILOVER: Rule = Rule {
     ],
     children: &[],
     text: true,
-    standing: Standing::Later { harmless: &[], text: "failover rules are not evaluated" },
+    standing: Standing::Acts,
 };
 
 pub(super) static VHOST: Rule =
