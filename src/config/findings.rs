@@ -13,14 +13,42 @@ pub(super) struct Findings {
     text: String,
     mistakes: Vec<(usize, Mistake)>,
     notes: Vec<(usize, Note)>,
+    /// Places whose mistake was said somewhere else.
+    told: Vec<usize>,
+    guesswork: Option<usize>,
+    cut: bool,
 }
 
 impl Findings {
     pub(super) fn new(file: &Path, text: &str) -> Findings {
         let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let line_starts = std::iter::once(0).chain(newlines.map(|(at, _)| at + 1)).collect();
-        let (mistakes, notes) = (Vec::new(), Vec::new());
-        Findings { file: file.to_path_buf(), line_starts, text: text.to_owned(), mistakes, notes }
+        Findings {
+            file: file.to_path_buf(),
+            line_starts,
+            text: text.to_owned(),
+            mistakes: Vec::new(),
+            notes: Vec::new(),
+            told: Vec::new(),
+            guesswork: None,
+            cut: false,
+        }
+    }
+
+    /// What stands at `at` is part of a mistake that was said at another place.
+    pub(super) fn told(&mut self, at: usize) {
+        self.told.push(at);
+    }
+
+    /// The file was not read to its end: no element is missed.
+    pub(super) fn cut(&mut self) {
+        self.cut = true;
+    }
+
+    /// From `at` on the elements may not be nested as they were meant: what is said of them after
+    /// this follows from a mistake that was said already, and is dropped.
+    pub(super) fn guesswork_from(&mut self, at: usize) {
+        self.guesswork = Some(at);
     }
 
     /// Line and column of a byte; like [`Position::of`], without counting from the start.
@@ -41,16 +69,18 @@ impl Findings {
         found: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        let found = found.into();
-        let said = self.mistakes.iter().any(|(other, _)| *other == at) && found != "none";
-        if said || self.mistakes.len() >= MISTAKES_MAX {
+        let (expected, found) = (expected.into(), found.into());
+        let said = self.mistakes.iter().any(|(other, _)| *other == at) || self.told.contains(&at);
+        let follows = self.guesswork.is_some_and(|from| at >= from);
+        let unread = self.cut && found == "none" && expected.starts_with('<');
+        if (said && found != "none") || follows || unread || self.mistakes.len() >= MISTAKES_MAX {
             return;
         }
         let mistake = Mistake {
             file: self.file.clone(),
             at: self.position(at),
             element: element.to_owned(),
-            expected: expected.into(),
+            expected,
             found,
             remedy: remedy.into(),
         };

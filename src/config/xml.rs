@@ -11,6 +11,7 @@ use quick_xml::events::attributes::AttrError;
 use quick_xml::events::{BytesStart, Event};
 use std::ops::Range;
 
+mod nesting;
 mod source;
 
 pub(super) use source::{decode, read_text};
@@ -54,16 +55,26 @@ impl Element {
 
 /// The tree of `text`, or `None` if there is none; what is wrong goes to `findings`.
 pub(super) fn parse(text: &str, root: &str, findings: &mut Findings) -> Option<Element> {
-    let mut parser = Parser { text, root, findings, open: Vec::new(), done: None, elements: 0 };
+    let mut parser = Parser {
+        text,
+        root,
+        findings,
+        open: Vec::new(),
+        done: None,
+        elements: 0,
+        torn: None,
+        closed_early: Vec::new(),
+    };
     if parser.run() {
         parser.close_all();
     } else {
         // What comes after a syntax error is guesswork: its open elements are not mistakes.
-        while !parser.open.is_empty() {
-            parser.close_top();
-        }
+        parser.leave();
     }
-    let Parser { done, findings, .. } = parser;
+    let Parser { done, findings, torn, .. } = parser;
+    if let Some(at) = torn {
+        findings.guesswork_from(at);
+    }
     match done {
         None => {
             if !findings.has_mistakes() {
@@ -89,6 +100,11 @@ struct Parser<'a> {
     open: Vec<Element>,
     done: Option<Element>,
     elements: usize,
+    /// Where the first element begins that was never closed: which elements belong into which
+    /// is not known from there on.
+    torn: Option<usize>,
+    /// Elements that were closed by a tag which may have been meant for one inside them.
+    closed_early: Vec<String>,
 }
 
 impl<'a> Parser<'a> {
@@ -340,49 +356,6 @@ impl<'a> Parser<'a> {
         } else if words.next().is_some() {
             let text = "the external definition is not read";
             self.findings.note(at, "!DOCTYPE", None, text);
-        }
-    }
-
-    fn end(&mut self, name: &str, at: usize) {
-        let Some(depth) = self.open.iter().rposition(|element| element.name == name) else {
-            let open = self.open_name();
-            let expected = match open.as_str() {
-                "" => "no closing tag here".to_owned(),
-                open => format!("</{open}>"),
-            };
-            let remedy = "remove it, or add the opening tag";
-            self.findings.mistake(at, name, expected, format!("</{name}>"), remedy);
-            return;
-        };
-        while self.open.len() > depth + 1 {
-            self.unclosed(&format!("</{name}>"));
-        }
-        self.close_top();
-    }
-
-    /// The innermost element was never closed: `found` came instead.
-    fn unclosed(&mut self, found: &str) {
-        if let Some(element) = self.open.last() {
-            let (at, name) = (element.at, element.name.clone());
-            let expected = format!("</{name}>");
-            let remedy = format!("close <{name}>, or end its tag with />");
-            self.findings.mistake(at, &name, expected, found, remedy);
-        }
-        self.close_top();
-    }
-
-    fn close_top(&mut self) {
-        let Some(element) = self.open.pop() else { return };
-        match self.open.last_mut() {
-            Some(parent) => parent.children.push(element),
-            None if self.done.is_none() => self.done = Some(element),
-            None => {}
-        }
-    }
-
-    fn close_all(&mut self) {
-        while !self.open.is_empty() {
-            self.unclosed("the end of the file");
         }
     }
 }

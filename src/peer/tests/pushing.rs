@@ -41,7 +41,8 @@ async fn a_file_that_cannot_be_used_changes_nothing_anywhere() {
     let n2 = cluster.start("n2", &xml).await;
     n1.connected("n2", "a").await;
     let without = cluster.net.xml(&[("a", &[("n2", 2), ("n3", 3)])]);
-    for (bad, says) in [("<cluster>", "lans"), ("rubbish", ""), (&without, "does not name node n1")]
+    for (bad, says) in
+        [("<cluster/>", "lans"), ("rubbish", ""), (&without, "does not name node n1")]
     {
         let error = n1.handle.push_cluster(bad.to_owned()).await.unwrap_err();
         assert!(matches!(error, PeerError::Cluster(_)), "{error}");
