@@ -257,7 +257,9 @@ fn lines(notes: &[Note]) -> String {
 /// Mistakes are exit 2, safety is exit 3, the disk is exit 1.
 pub fn refusal(error: &StoreError) -> Refusal {
     let (code, exit) = match error {
-        StoreError::Mistakes(_) | StoreError::Archive(_) => ("mistakes", Exit::Usage),
+        StoreError::Mistakes(_) | StoreError::Archive(_) | StoreError::Lacks(_) => {
+            ("mistakes", Exit::Usage)
+        }
         StoreError::Refused(_) => ("refused", Exit::Refused),
         StoreError::NotInstalled(_) | StoreError::NotConfigured(_) => {
             (crate::api::response::code::NO_MODULE, Exit::Failed)

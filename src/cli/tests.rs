@@ -49,6 +49,23 @@ fn wrong_usage_is_two_and_later_versions_are_three() {
 }
 
 #[test]
+fn a_module_that_lacks_a_file_it_must_have_is_an_invalid_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    let ran = lockstep("module install -m web", &paths);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    std::fs::remove_file(paths.module_edited(&module()).join("bin/start_prim")).unwrap();
+    for line in ["module check web", "confcheck -m web", "config -m web"] {
+        let ran = lockstep(line, &paths);
+        assert_eq!(ran.code, 2, "{line}: {}", ran.err);
+        assert!(ran.err.contains("has no bin/start_prim: add"), "{line}: {}", ran.err);
+    }
+    std::fs::remove_file(paths.module_edited(&module()).join("conf/userconfig.xml")).unwrap();
+    let ran = lockstep("module check web", &paths);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+}
+
+#[test]
 fn the_words_of_scripts_reach_the_log_without_a_daemon() {
     let dir = tempfile::tempdir().unwrap();
     let paths = Paths::below(dir.path());

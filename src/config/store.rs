@@ -36,6 +36,9 @@ pub enum StoreError {
     Mistakes(#[from] Mistakes),
     #[error("{0}; nothing was changed")]
     Archive(#[from] ArchiveError),
+    /// A file that a module must have is not in it; exit code 2, nothing changed.
+    #[error("{0}")]
+    Lacks(String),
     /// Refused, one sentence with what to do next.
     #[error("{0}")]
     Refused(String),
@@ -351,7 +354,7 @@ fn read_tree(
     around: &Surroundings,
 ) -> Result<Reading, StoreError> {
     let Some(entry) = tree.get("conf/userconfig.xml") else {
-        return Err(StoreError::Refused(format!(
+        return Err(StoreError::Lacks(format!(
             "module {name} has no conf/userconfig.xml: write one, see conf/userconfig.xml of \
              the project"
         )));
@@ -364,11 +367,11 @@ fn read_tree(
                 && (entry.name.ends_with(".ps1") || entry.name.ends_with(".cmd"))
         };
         if tree.entries().iter().any(windows) {
-            return Err(StoreError::Refused(format!(
+            return Err(StoreError::Lacks(format!(
                 "module {name} has scripts for Windows only: take the archive for Linux"
             )));
         }
-        return Err(StoreError::Refused(format!(
+        return Err(StoreError::Lacks(format!(
             "mirror module {name} has no bin/start_prim: add the script that starts the \
              application on the primary"
         )));
