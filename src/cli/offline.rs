@@ -4,6 +4,7 @@
 //! Two doors lead here. The command line comes directly, with or without a daemon. The daemon
 //! comes for requests of other nodes and, after it has made sure that no running module forbids
 //! it, for [`Command::Config`], [`Command::Import`] and [`Command::Uninstall`].
+use crate::api::response::code;
 use crate::api::view::ModuleSummary;
 use crate::api::{Command, ConfigView, Data, Exit, Refusal, Request, Response};
 use crate::config::cluster::ClusterConfig;
@@ -51,10 +52,7 @@ fn of_module(
             let file = if archive.is_empty() { None } else { Some(Draft::new(archive)?) };
             install(store, module, file.as_ref().map(|draft| draft.path.as_path()), *id, *replace)
         }
-        Command::Uninstall => {
-            let kept = store.uninstall(module).map_err(|error| refusal(&error))?;
-            Ok(Response::ok_with(format!("module {module} removed, kept as {}", kept.display())))
-        }
+        Command::Uninstall => uninstall(store, module),
         Command::Config => configure(store, module),
         Command::ConfCheck => {
             let config = store.check(module).map_err(|error| refusal(&error))?;
@@ -84,6 +82,28 @@ pub fn install(
         "{notes}module {module} installed with id {id}; next: edit it, then configure it on all \
          nodes with -H \"*\" -E {module}"
     )))
+}
+
+/// What is not there need not be removed; whoever mistyped a name sees the right ones.
+fn uninstall(store: &ModuleStore, module: &ModuleName) -> Result<Response, Refusal> {
+    let kept = match store.uninstall(module) {
+        Err(StoreError::NotInstalled(_)) => return Ok(not_installed(store, module)),
+        done => done.map_err(|error| refusal(&error))?,
+    };
+    Ok(Response::ok_with(format!("module {module} removed, kept as {}", kept.display())))
+}
+
+fn not_installed(store: &ModuleStore, module: &ModuleName) -> Response {
+    let names: Vec<String> =
+        store.list().unwrap_or_default().iter().map(|other| other.name.to_string()).collect();
+    let there = match names.as_slice() {
+        [] => "no module is installed here".to_owned(),
+        names => {
+            format!("if another one was meant, these are installed here: {}", names.join(", "))
+        }
+    };
+    let text = format!("module {module} was not installed on this node, nothing to do; {there}");
+    Response::already(code::ALREADY_UNINSTALLED, text)
 }
 
 fn configure(store: &ModuleStore, module: &ModuleName) -> Result<Response, Refusal> {
@@ -262,7 +282,7 @@ pub fn refusal(error: &StoreError) -> Refusal {
         }
         StoreError::Refused(_) => ("refused", Exit::Refused),
         StoreError::NotInstalled(_) | StoreError::NotConfigured(_) => {
-            (crate::api::response::code::NO_MODULE, Exit::Failed)
+            (code::NO_MODULE, Exit::Failed)
         }
         StoreError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
             ("not-authorised", Exit::NotAuthorised)

@@ -66,6 +66,26 @@ fn a_module_that_lacks_a_file_it_must_have_is_an_invalid_configuration() {
 }
 
 #[test]
+fn what_is_not_installed_is_uninstalled_already() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    let ran = lockstep("module uninstall -m web", &paths);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("module web was not installed"), "{}", ran.err);
+    assert!(ran.err.contains("no module is installed here"), "{}", ran.err);
+    for name in ["web", "db"] {
+        assert_eq!(lockstep(&format!("module install -m {name}"), &paths).code, 0);
+    }
+    let ran = lockstep("module uninstall -m wbe", &paths);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("db, web"), "{}", ran.err);
+    assert_eq!(lockstep("module uninstall -m web", &paths).code, 0);
+    assert_eq!(run_as("safekit", "module uninstall -m web", &paths).code, 0);
+    let listed = lockstep("module list", &paths).out;
+    assert!(listed.contains("db") && !listed.contains("web"), "{listed}");
+}
+
+#[test]
 fn the_words_of_scripts_reach_the_log_without_a_daemon() {
     let dir = tempfile::tempdir().unwrap();
     let paths = Paths::below(dir.path());
