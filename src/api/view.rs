@@ -79,6 +79,9 @@ pub struct ReplicationView {
     pub status: Option<EngineStatus>,
     /// May this copy lead: shown as `uptodate` / `not uptodate`.
     pub up_to_date: bool,
+    /// Not known to be up to date and not known to be old: shown as `in doubt`.
+    #[serde(default)]
+    pub in_doubt: bool,
     /// This node and the peer hold the same acknowledged data.
     pub in_sync: bool,
 }

@@ -109,6 +109,7 @@ fn replication(view: &ReplicationView) -> Value {
         "level": word(&view.level),
         "directories": view.dirs.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>(),
         "up_to_date": view.up_to_date,
+        "in_doubt": view.in_doubt,
         "in_sync": view.in_sync,
         "engine": engine(view),
     })

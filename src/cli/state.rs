@@ -65,7 +65,11 @@ fn module(view: &ModuleView, verbose: bool) -> String {
 pub fn local_line(view: &ModuleView) -> String {
     let mut facts = String::new();
     if let Some(replication) = &view.replication {
-        facts.push_str(if replication.up_to_date { "(uptodate)" } else { "(not uptodate)" });
+        facts.push_str(match (replication.up_to_date, replication.in_doubt) {
+            (true, _) => "(uptodate)",
+            (false, true) => "(in doubt)",
+            (false, false) => "(not uptodate)",
+        });
     }
     format!("Local ({}) : {} {facts}(Color : {})\n", view.node, view.state, color(view.state))
 }

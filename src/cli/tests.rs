@@ -151,6 +151,15 @@ fn state_prints_the_local_line_first() {
 }
 
 #[test]
+fn a_copy_that_may_be_old_is_not_called_up_to_date() {
+    let mut view = fixture::view(State::new(Role::Wait, Readiness::NotReady));
+    let replication = view.replication.as_mut().unwrap();
+    (replication.up_to_date, replication.in_doubt) = (false, true);
+    let line = super::state::local_line(&view);
+    assert_eq!(line, "Local (n2) : WAIT NotReady (in doubt)(Color : Red)\n");
+}
+
+#[test]
 fn state_as_json_keeps_its_schema() {
     let daemon = daemon(&[SECOND], None);
     let ran = lockstep("state -m web --json", &daemon.paths);

@@ -12,6 +12,7 @@
 mod act;
 mod address;
 mod clock;
+mod copy;
 mod daemon;
 mod engine;
 mod handler;

@@ -1,6 +1,7 @@
 //! The control task of one module: select, decide, act. It owns the automaton and everything that
 //! belongs to the module on this node; others talk to it through [`ModuleHandle`].
 use super::clock;
+use super::copy::Remembered;
 use super::engine::{EngineHandle, EngineSite};
 use super::hearts::Hearts;
 use super::jobs::Hands;
@@ -102,8 +103,8 @@ pub(super) struct Control {
     pub(super) status: Option<EngineStatus>,
     pub(super) engine_pid: Option<u32>,
     pub(super) since: jiff::Timestamp,
-    /// Of a module in STOP: its copy is current, as its files say.
-    pub(super) current_at_rest: bool,
+    /// Of a module in STOP: its copy, as its files say.
+    pub(super) copy_at_rest: Option<Remembered>,
     pub(super) returns: Returns,
     pub(super) watching: Watching,
     pub(super) file: MemoryFile,
@@ -154,7 +155,7 @@ pub fn spawn(
         status: None,
         engine_pid: None,
         since: jiff::Timestamp::now(),
-        current_at_rest: site.current_at_rest(),
+        copy_at_rest: site.copy_at_rest(),
         returns: Returns::default(),
         engine_site,
         engine: None,
@@ -326,7 +327,7 @@ impl Control {
             self.engine_pid = None;
             self.status = None;
             self.ending = false;
-            self.current_at_rest = self.site.current_at_rest();
+            self.copy_at_rest = self.site.copy_at_rest();
         }
         let before = self.machine.state();
         let rival = self.machine.facts().peer.leads();

@@ -1,4 +1,5 @@
 //! A configured module on this node: what its files say, turned into what its parts need.
+use super::copy::Remembered;
 use super::hearts::millis;
 use crate::actions::cgroup::ModuleGroup;
 use crate::actions::script::ScriptSetup;
@@ -9,7 +10,7 @@ use crate::config::store::ActiveModule;
 use crate::config::userconfig::{Boot, DefaultPrim as Configured};
 use crate::decide::{DefaultPrim, Policy};
 use crate::history::MemoryFile;
-use crate::model::{BootId, CopyState, EngineConfig, NodeName, PeerAddress, ReplicatedDir};
+use crate::model::{BootId, EngineConfig, NodeName, PeerAddress, ReplicatedDir};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -160,9 +161,11 @@ impl Site {
     }
 
     /// Of a copy whose engine does not run: what its files say.
-    pub fn current_at_rest(&self) -> bool {
+    pub fn copy_at_rest(&self) -> Option<Remembered> {
         let memory = MemoryFile::new(&self.paths.engine_state(&self.active.name)).load();
-        matches!(memory, Ok(Some(memory)) if memory.copy == CopyState::Current)
+        let memory = memory.ok().flatten()?;
+        let (copy, sole, lost_volatile) = (memory.copy, memory.sole, memory.lost_volatile);
+        Some(Remembered { copy, sole, lost_volatile })
     }
 
     /// Whether the module is started when the node boots; `setting` is the `boot` command's.

@@ -1,12 +1,13 @@
 //! How a module stands, for people and programs: derived from what holds now.
 use super::clock;
+use super::copy::{self, Copy, Remembered};
 use super::module::Control;
 use super::site::Site;
 use crate::api::{ModuleView, PeerView, ReplicationView, ResourceView, SettingsView};
 use crate::config::store::ActiveModule;
 use crate::config::userconfig::Boot;
 use crate::decide::Engine;
-use crate::model::{CopyState, EngineMode, NodeName, State};
+use crate::model::{CopyState, EngineMode, ModuleReport, NodeName, State};
 
 /// The only policy until the register exists; a permanent mark in the status.
 const POLICY: &str = "both-alone";
@@ -47,10 +48,10 @@ pub(super) fn of(control: &mut Control) -> ModuleView {
     let mode = facts.engine.mode();
     let in_sync = matches!(mode, Some(EngineMode::LeadingMirror | EngineMode::FollowingReady));
     let side = facts.engine.side();
-    let up_to_date = side.map_or(control.current_at_rest, |side| side.copy == CopyState::Current);
     let now = clock::now();
     let alive = control.hearts.alive();
     let known = facts.peer.report.as_ref().filter(|_| alive || facts.peer.connected);
+    let copy = copy(control, known);
     let peer = PeerView {
         node: control.site.peer.clone(),
         state: known.map(|report| report.state),
@@ -63,7 +64,8 @@ pub(super) fn of(control: &mut Control) -> ModuleView {
         dirs: rfs.dirs.iter().map(|dir| dir.path.clone()).collect(),
         engine_pid: control.engine_pid.filter(|_| matches!(facts.engine, Engine::Up(_))),
         status: control.status.clone(),
-        up_to_date,
+        up_to_date: copy == Copy::UpToDate,
+        in_doubt: copy == Copy::InDoubt,
         in_sync,
     });
     let boot = match config.boot {
@@ -82,7 +84,7 @@ pub(super) fn of(control: &mut Control) -> ModuleView {
     let remote = peer.state.map_or("UNKNOWN [Unknown]".to_owned(), |state| state.to_string());
     control.resources.set("state.remote", &remote, "heart");
     if config.rfs.is_some() {
-        let value = if up_to_date { "up" } else { "down" };
+        let value = if copy == Copy::UpToDate { "up" } else { "down" };
         control.resources.set("rfs.uptodate", value, "rfs");
     }
     for (name, on) in [
@@ -111,6 +113,21 @@ pub(super) fn of(control: &mut Control) -> ModuleView {
         loops: u32::try_from(machine.memory().loops.len()).unwrap_or(u32::MAX),
         ..first(&control.site)
     }
+}
+
+/// `peer`: its report, while it is heard.
+fn copy(control: &Control, peer: Option<&ModuleReport>) -> Copy {
+    let facts = control.machine.facts();
+    let side = facts.engine.side();
+    let remembered = side.map(Remembered::of).or(control.copy_at_rest);
+    let Some(own) = remembered else { return Copy::InDoubt };
+    let takes_part =
+        facts.engine.leads() || facts.engine.mode() == Some(EngineMode::FollowingReady);
+    if takes_part && own.copy == CopyState::Current {
+        return Copy::UpToDate;
+    }
+    let theirs = peer.and_then(|report| report.engine.as_ref()).map(|engine| &engine.side);
+    copy::at_rest(own, side.zip(theirs), peer.is_some() && facts.peer.leads())
 }
 
 /// One resource by its name, or all.

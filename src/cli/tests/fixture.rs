@@ -109,6 +109,7 @@ pub fn view(state: State) -> ModuleView {
                 features: vec!["io_uring".into()],
             }),
             up_to_date: !transient,
+            in_doubt: false,
             in_sync: !transient,
         }),
         addresses: Vec::new(),
