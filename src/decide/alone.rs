@@ -2,6 +2,7 @@
 use super::admit::{Heal, heal};
 use super::context::Context;
 use super::facts::Engine;
+use super::prim;
 use super::table;
 use super::words::{Ending, Refusal, Wish};
 use crate::model::Role;
@@ -34,7 +35,7 @@ impl Alone {
             cx.facts.peer.role() == Some(Role::Second) && !cx.peer_silent()
         };
         if joined {
-            cx.because("secondary is up to date");
+            cx.because(prim::MIRRORS);
             cx.begin(table::to_prim());
         }
     }

@@ -32,6 +32,9 @@ impl Hold {
     }
 }
 
+/// How the reason of every primary begins that goes on without its secondary.
+pub(super) const ALONE: &str = "alone: ";
+
 pub(super) fn settle(cx: &mut Context, role: Role) {
     // Its daemon is faster than its silence: a secondary that left is not waited for.
     let gone = cx.facts.peer.left.as_ref().is_some_and(|left| left.outdated);
@@ -40,6 +43,10 @@ pub(super) fn settle(cx: &mut Context, role: Role) {
         mode == Some(EngineMode::Holding) || mode == Some(EngineMode::LeadingMirror) && gone;
     let resigns = cx.walk.as_ref().is_some_and(|walk| matches!(walk.kind, Kind::Resign { .. }));
     if !holding || !role.is_primary() || cx.resigned || resigns {
+        // The link came back before the engine went alone.
+        if role == Role::Prim && mode == Some(EngineMode::LeadingMirror) && says_alone(cx) {
+            cx.because(super::prim::MIRRORS);
+        }
         cx.hold = Hold::default();
         return;
     }
@@ -64,7 +71,7 @@ pub(super) fn settle(cx: &mut Context, role: Role) {
 }
 
 /// Why nobody can be promoted with an older copy any more.
-fn settled(cx: &Context) -> Option<String> {
+pub(super) fn settled(cx: &Context) -> Option<String> {
     let peer = &cx.facts.peer;
     let name = &cx.policy.peer;
     if cx.facts.secondary_left {
@@ -86,10 +93,15 @@ fn settled(cx: &Context) -> Option<String> {
     None
 }
 
+/// The reason of now is one for going on alone.
+pub(super) fn says_alone(cx: &Context) -> bool {
+    cx.memory.reason.starts_with(ALONE)
+}
+
 fn grant(cx: &mut Context, reason: String) {
     cx.hold.granted = true;
     cx.log('E', "hold-alone", format!("Goes on alone: {reason}"));
-    cx.because(format!("alone: {reason}"));
+    cx.because(format!("{ALONE}{reason}"));
     cx.actions.push(Action::Order(EngineCommand::GoAlone { reason }));
 }
 

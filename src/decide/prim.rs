@@ -2,6 +2,7 @@
 use super::alone::{disk_failed, give_way, overtaken};
 use super::context::Context;
 use super::facts::Engine;
+use super::hold;
 use super::table;
 use super::walk::Kind;
 use super::words::{Ending, Moment, Refusal, Wish};
@@ -10,6 +11,9 @@ use crate::model::{EngineMode, Role};
 /// How long a primary that took its role while the other side was on its way to SECOND waits for
 /// it before it calls itself ALONE, milliseconds.
 const JOIN_MS: u64 = 10_000;
+
+/// Reason of a primary that nothing is wrong with.
+pub(super) const MIRRORS: &str = "secondary is up to date";
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prim {
@@ -50,8 +54,19 @@ impl Prim {
             self.joining = None;
         }
         if cx.idle() && self.secondary_gone(cx) {
+            self.say_why_alone(cx);
             cx.begin(table::to_alone());
         }
+    }
+
+    /// Where operations were held, the reason was said when they were let go.
+    fn say_why_alone(&self, cx: &mut Context) {
+        if hold::says_alone(cx) {
+            return;
+        }
+        let peer = &cx.policy.peer;
+        let reason = hold::settled(cx).unwrap_or_else(|| format!("{peer} does not follow"));
+        cx.because(format!("{}{reason}", hold::ALONE));
     }
 
     fn secondary_gone(&self, cx: &Context) -> bool {

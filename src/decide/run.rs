@@ -380,7 +380,7 @@ impl Machine {
             // The reason says why the swap was given up.
             Kind::SwapBack => self.cx.resigned = false,
             Kind::Follow | Kind::Yield | Kind::SwapOut | Kind::Refollow => {
-                self.cx.because("secondary");
+                self.cx.because(second::FOLLOWS);
             }
             Kind::ToPrim | Kind::ToAlone | Kind::Restart => {}
         }

@@ -28,6 +28,8 @@ pub struct Second {
     outdated: bool,
 }
 
+/// Reason of a secondary that nothing is wrong with.
+pub(super) const FOLLOWS: &str = "secondary";
 const REMOTE_STOP: &str = "remote stop";
 const NO_HEARTBEAT: &str = "no heartbeat";
 
@@ -110,6 +112,7 @@ impl Second {
             return cx
                 .down(Role::Second, Ending::Wait { reason: text, wakeup: false, rule: false });
         }
+        self.say_link(cx);
         let both = cx.facts.peer.role() == Some(Role::Second) && !self.linked(cx);
         self.both_since = both.then(|| self.both_since.unwrap_or(cx.now));
         match self.primary(cx) {
@@ -119,6 +122,22 @@ impl Second {
                 cx.because(format!("{} is SECOND as well", cx.policy.peer));
                 cx.down(Role::Second, Ending::StopStart);
             }
+        }
+    }
+
+    /// Ready and NotReady come and go without a transition.
+    fn say_link(&self, cx: &mut Context) {
+        match self.readiness(cx) {
+            Readiness::NotReady => {
+                let peer = &cx.policy.peer;
+                cx.because(match cx.facts.link_reason.as_str() {
+                    _ if !cx.policy.replicates => format!("nothing is heard of {peer} as primary"),
+                    "" => format!("the link to {peer} is down"),
+                    reason => format!("the link to {peer} is down: {reason}"),
+                });
+            }
+            Readiness::Ready => cx.because(FOLLOWS),
+            Readiness::Transient => {}
         }
     }
 

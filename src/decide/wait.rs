@@ -129,7 +129,7 @@ impl Wait {
     fn admitted(&mut self, cx: &mut Context, admission: Admission) {
         match admission {
             Admission::Lead { to, forced, claim: false } => {
-                cx.begin(table::lead(to, forced, self.why(forced)));
+                lead(cx, to, forced);
             }
             Admission::Lead { .. } if self.yield_until.is_some_and(|until| until > cx.now) => {
                 self.phase = Phase::Deciding { blocked: false };
@@ -165,10 +165,6 @@ impl Wait {
         }
     }
 
-    fn why(&self, forced: bool) -> &'static str {
-        if forced { "an operator said prim" } else { "up to date" }
-    }
-
     pub(super) fn on_did(&mut self, cx: &mut Context, token: u64, outcome: &Outcome) {
         let Phase::Claiming { token: asked, to, forced } = self.phase else { return };
         if asked != token || !cx.idle() {
@@ -176,11 +172,9 @@ impl Wait {
         }
         self.phase = Phase::Deciding { blocked: false };
         match outcome {
-            Outcome::Reply(PeerReply::Done) => cx.begin(table::lead(to, forced, self.why(forced))),
+            Outcome::Reply(PeerReply::Done) => lead(cx, to, forced),
             // Nobody answers: an operator's word is enough, anybody else asks again.
-            Outcome::Failed(_) if forced => {
-                cx.begin(table::lead(Role::Alone, forced, self.why(forced)));
-            }
+            Outcome::Failed(_) if forced => lead(cx, Role::Alone, forced),
             Outcome::Reply(PeerReply::Refused { .. })
             | Outcome::Failed(_)
             | Outcome::Done
@@ -255,6 +249,12 @@ impl Wait {
             },
         }
     }
+}
+
+fn lead(cx: &mut Context, to: Role, forced: bool) {
+    let why = if forced { "an operator said prim" } else { "up to date" };
+    cx.because(format!("starts as primary: {why}"));
+    cx.begin(table::lead(to, forced, why));
 }
 
 /// The text that administrators know for it.

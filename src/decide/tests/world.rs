@@ -347,6 +347,7 @@ impl World {
     pub(super) fn publish(&mut self, index: usize, state: State, reason: String) {
         let node = &mut self.nodes[index];
         let Some(machine) = &node.machine else { return };
+        assert!(!is_stale(state, &reason), "{} is {state} because: {reason}", node.name);
         node.report += 1;
         let report = ModuleReport {
             node: node.name.clone(),
@@ -438,5 +439,18 @@ impl World {
             self.state(1),
             self.nodes[1].machine.as_ref().map(|machine| machine.reason()),
         )
+    }
+}
+
+/// A reason that belongs to a state before this one.
+fn is_stale(state: State, reason: &str) -> bool {
+    let of_wait = ["waiting for", "Data may be", " must lead (", " leads (", "it takes over"];
+    let waits = of_wait.iter().any(|words| reason.contains(words));
+    match (state.role, state.readiness) {
+        (Role::Prim, Readiness::Ready) => waits || reason.starts_with("alone: "),
+        (Role::Alone, Readiness::Ready) => waits || reason.starts_with("the swap was refused"),
+        (Role::Second, Readiness::NotReady) => waits || reason == "secondary",
+        (Role::Second, Readiness::Ready) => reason != "secondary",
+        (role, _) => waits && role.is_primary(),
     }
 }
