@@ -6,7 +6,7 @@ use super::limits;
 use super::memory::Memory;
 use super::walk::{Kind, Step, Walk};
 use super::words::{Action, Ending, Job, Moment, Policy, Refusal, StartKind, Word};
-use crate::model::{EngineEvent, EngineSummary, PeerMessage, Readiness, Role, State};
+use crate::model::{EngineEvent, EngineSummary, NodeName, PeerMessage, Readiness, Role, State};
 
 /// What a report would say; a new one goes out when this changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -296,9 +296,16 @@ impl Context {
                 let plan = plan_name(&verdict.plan);
                 ('E', "return-plan", format!("Return of {peer}: {plan} (rule {})", verdict.rule))
             }
-            EngineEvent::PeerLost { reason, .. } => ('E', "link-lost", reason.clone()),
-            EngineEvent::PeerGone { reason, .. } => ('I', "link-gone", reason.clone()),
-            EngineEvent::PrimaryLost { reason } => ('E', "link-lost", reason.clone()),
+            EngineEvent::PeerLost { peer, left: true, reason } => {
+                ('E', "link-lost", format!("The engine of {peer} said good-bye: {reason}"))
+            }
+            EngineEvent::PeerLost { peer, left: false, reason } => {
+                ('E', "link-lost", link_lost(peer, reason))
+            }
+            EngineEvent::PeerGone { peer, reason } => ('I', "link-gone", link_lost(peer, reason)),
+            EngineEvent::PrimaryLost { reason } => {
+                ('E', "link-lost", link_lost(&self.policy.peer, reason))
+            }
             EngineEvent::Ready => ('E', "uptodate", "Uptodate replicated file system".to_owned()),
             EngineEvent::NeedsDecision { text, .. } => ('C', "return-decision", text.clone()),
             EngineEvent::Fault { reason } => ('C', "disk-fault", reason.clone()),
@@ -345,6 +352,10 @@ fn steady(mut summary: EngineSummary) -> EngineSummary {
     side.dirty_base = None;
     side.window = None;
     summary
+}
+
+fn link_lost(peer: &NodeName, reason: &str) -> String {
+    format!("The link to {peer} was lost: {reason}")
 }
 
 fn plan_name(plan: &crate::model::Plan) -> String {

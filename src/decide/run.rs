@@ -121,7 +121,9 @@ impl Machine {
             | Step::ReleaseAddress
             | Step::KillGroup
             | Step::Tell(_)
-            | Step::Enter(_) => cx.log('W', "step-failed", reason),
+            | Step::Enter(_) => {
+                cx.log('W', "step-failed", format!("{}: {reason}", step.not_done()));
+            }
         }
     }
 

@@ -34,6 +34,26 @@ pub enum Step {
     Enter(Role),
 }
 
+impl Step {
+    /// What a person would call it when it was not done.
+    pub fn not_done(&self) -> String {
+        match self {
+            Step::Script { script, .. } | Step::Await { script, .. } => {
+                format!("script {} has not ended as it should", script.file_name())
+            }
+            Step::ReleaseAddress => "the virtual addresses were not given back".to_owned(),
+            Step::KillGroup => "processes of the module were not ended".to_owned(),
+            Step::Tell(_) => "the peer was not told".to_owned(),
+            Step::Order(_) => "the engine did not do what it was told".to_owned(),
+            Step::Enter(_)
+            | Step::TakeAddress
+            | Step::StartEngine
+            | Step::StopEngine
+            | Step::Uncover => "a step of the transition was not done".to_owned(),
+        }
+    }
+}
+
 /// Which transition it is; decides what its end means.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

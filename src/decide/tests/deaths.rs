@@ -103,6 +103,9 @@ fn a_lost_data_link_outdates_the_secondary_before_anything_is_returned() {
     let mut world = pair();
     world.set_net(true, false);
     world.run(3_000);
+    for line in ["n1: The link to n2 was lost: ", "n2: The link to n1 was lost: "] {
+        assert!(world.log.iter().any(|logged| logged.contains(line)), "{line}: {:#?}", world.log);
+    }
     assert_eq!(world.state(0), "ALONE Ready", "{}", world.tail());
     assert_eq!(world.nodes[1].engine.data.copy, CopyState::Outdated);
     world.power_off(0);
