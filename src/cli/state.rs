@@ -187,7 +187,7 @@ fn history(text: &mut String, view: &ModuleView) {
     let Some(status) = status else { return };
     for epoch in status.side.lineage.epochs.iter().rev().take(5) {
         let (number, node, first) = (epoch.number, &epoch.node, epoch.first_seq);
-        let told = format!("number {number}, from operation {first}, {node}: {}", epoch.reason);
+        let told = format!("epoch {number}, from operation {first}, {node}: {}", epoch.reason);
         line(text, "history", &told);
     }
 }

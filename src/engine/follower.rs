@@ -154,8 +154,8 @@ impl Engine {
         let own = self.side();
         let module = &self.config.module;
         let text = format!(
-            "{} holds position {} (generation {}, {} objects changed), {} holds position {} \
-             (generation {}, {} objects changed), rule {}; nothing was overwritten. Decide: \
+            "{} holds position {} (epoch {}, {} objects changed), {} holds position {} \
+             (epoch {}, {} objects changed), rule {}; nothing was overwritten. Decide: \
              `lockstep second --discard -m {module}` on {} gives up what only this node has",
             own.node,
             own.position.seq,
