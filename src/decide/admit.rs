@@ -282,12 +282,11 @@ fn person_text(cx: &Context, own: &Side, theirs: &Side, plan: &Plan, rule: &str)
     let place = |side: &Side| {
         let last = side.lineage.last();
         format!(
-            "{} is at operation {} of epoch {} ({} objects, {} bytes changed alone)",
+            "{} is at operation {} of epoch {} ({})",
             side.node,
             side.position.seq,
             last.map_or(0, |epoch| epoch.number),
-            side.dirty_objects,
-            side.dirty_bytes
+            side.changed_alone()
         )
     };
     let common = match plan {

@@ -154,17 +154,17 @@ impl Engine {
         let own = self.side();
         let module = &self.config.module;
         let text = format!(
-            "{} holds position {} (epoch {}, {} objects changed), {} holds position {} \
-             (epoch {}, {} objects changed), rule {}; nothing was overwritten. Decide: \
+            "{} holds position {} (epoch {}, {}), {} holds position {} \
+             (epoch {}, {}), rule {}; nothing was overwritten. Decide: \
              `lockstep second --discard -m {module}` on {} gives up what only this node has",
             own.node,
             own.position.seq,
             own.lineage.generation(),
-            own.dirty_objects,
+            own.changed_alone(),
             leader.node,
             leader.position.seq,
             leader.lineage.generation(),
-            leader.dirty_objects,
+            leader.changed_alone(),
             verdict.rule,
             own.node,
         );

@@ -100,6 +100,19 @@ pub struct Side {
     pub window: Option<(Seq, Seq)>,
 }
 
+impl Side {
+    /// How much differs from the other copy by this side's doing, for people. A node that was told
+    /// to lead a copy of which it did not know what the other one has does not count.
+    pub fn changed_alone(&self) -> String {
+        let (objects, bytes) = (self.dirty_objects, self.dirty_bytes);
+        match (self.dirty_base, objects) {
+            (Some(_), _) => format!("{objects} objects, {bytes} bytes changed alone"),
+            (None, 0) => "its changes were not counted".to_owned(),
+            (None, _) => format!("at least {objects} objects, {bytes} bytes changed alone"),
+        }
+    }
+}
+
 /// What the leader will do to bring the follower level.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "plan")]

@@ -356,6 +356,67 @@ fn a_fork_needs_a_decision_and_changes_nothing() {
     pair.assert_equal();
 }
 
+fn restart(node: &mut Node) {
+    node.command(&EngineCommand::Shutdown);
+    node.wait_end();
+    node.start();
+}
+
+/// What a person is told when n2 follows n1 and both wrote.
+fn fork_sentence(pair: &mut Pair) -> String {
+    pair.n2.follow(false);
+    let asks = |event: &EngineEvent| matches!(event, EngineEvent::NeedsDecision { .. });
+    let EngineEvent::NeedsDecision { text, .. } = pair.n2.wait(asks) else { unreachable!() };
+    text
+}
+
+fn make_files(node: &Node, dir: &Path, count: u32) {
+    node.run(&format!("cd {} && for i in $(seq {count}); do echo $i > new$i; done", dir.display()));
+}
+
+/// A person who must choose between two copies is told how much each side changed, also what it
+/// changed in an earlier life of its engine; where nobody counted, that is said.
+#[test]
+fn a_fork_tells_how_much_each_side_changed() {
+    // n1 was left alone and counted, n2 was forced and could not.
+    let mut pair = Pair::mirrored(Level::Mirror);
+    let dir = pair.dir.clone();
+    pair.lose_n2();
+    make_files(&pair.n1, &dir, 5);
+    pair.n1.restart_in_place();
+    pair.n2.start();
+    pair.n2.lead(true);
+    make_files(&pair.n2, &dir, 3);
+    pair.n2.release();
+    restart(&mut pair.n2);
+    pair.n1.lead(false);
+    let text = fork_sentence(&mut pair);
+    assert!(text.contains("n1 holds position") && text.contains("epoch 2, 6 objects"), "{text}");
+    assert!(text.contains("epoch 2, its changes were not counted"), "{text}");
+
+    // n2 took over and counted, n1 was forced; n2 is asked as it is, then in a new life.
+    let mut pair = Pair::mirrored(Level::Mirror);
+    let dir = pair.dir.clone();
+    pair.n1.kill();
+    pair.n2.lead(true);
+    make_files(&pair.n2, &dir, 5);
+    pair.n2.release();
+    pair.n1.start();
+    pair.n1.lead(true);
+    make_files(&pair.n1, &dir, 3);
+    for _ in 0..2 {
+        let text = fork_sentence(&mut pair);
+        let own = text.split("n1 holds").next().unwrap();
+        assert!(own.contains("epoch 2, 6 objects"), "{text}");
+        assert!(text.contains("epoch 2, its changes were not counted"), "{text}");
+        restart(&mut pair.n2);
+    }
+    pair.n1.restart_in_place();
+    pair.n1.lead(false);
+    let text = fork_sentence(&mut pair);
+    assert!(text.contains("its changes were not counted"), "{text}");
+}
+
 /// Both nodes restarted, orderly and not: the copies meet again.
 #[test]
 fn both_restarted() {
