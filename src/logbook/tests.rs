@@ -125,3 +125,14 @@ fn texts_are_the_ones_administrators_search_for() {
         ]
     );
 }
+
+#[test]
+fn ten_killed_processes_are_named_and_the_rest_counted() {
+    let killed = |count: u32| -> String {
+        let all: Vec<(u32, &str)> = (1..=count).map(|pid| (pid, "db")).collect();
+        texts::processes_killed(&all).text
+    };
+    assert_eq!(killed(2), "Killed with the module: process 1 (db), 2 (db)");
+    assert!(killed(10).ends_with(" 10 (db)"), "{}", killed(10));
+    assert!(killed(13).ends_with(" 10 (db) and 3 more"), "{}", killed(13));
+}

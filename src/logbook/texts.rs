@@ -106,6 +106,19 @@ pub fn process(service: bool, why: &str) -> Text {
     text(code, Level::Critical, why)
 }
 
+/// What belonged to the module and outlived its stop: number and name of each, ten of them.
+pub fn processes_killed(killed: &[(u32, &str)]) -> Text {
+    const NAMED: usize = 10;
+    let named: Vec<String> =
+        killed.iter().take(NAMED).map(|(pid, name)| format!("{pid} ({name})")).collect();
+    let more = match killed.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let text_of = format!("Killed with the module: process {}{more}", named.join(", "));
+    text("process-killed", Level::Warning, text_of)
+}
+
 // Scripts.
 
 /// `Script stop_prim "force" > userlog_…_stop_prim.ulog`; `word`: `force`, `start` or nothing.

@@ -88,6 +88,7 @@ impl Hands {
             hands.runner.interrupt();
             if grace_ms == 0 {
                 let _ = hands.group.kill(KILL_LIMIT).await;
+                hands.tell_killed();
             }
         });
     }
@@ -110,10 +111,21 @@ impl Hands {
             Job::Uncover => self.uncover().await,
             Job::Tell(message) => self.tell(message).await,
         };
+        self.tell_killed();
         if is_script {
             let _ = self.script.compare_exchange(token, 0, Ordering::AcqRel, Ordering::Relaxed);
         }
         outcome
+    }
+
+    /// By this job, or by a forced stop that took too long.
+    fn tell_killed(&self) {
+        let killed = self.group.take_killed();
+        if !killed.is_empty() {
+            let named: Vec<(u32, &str)> =
+                killed.iter().map(|process| (process.pid, process.name.as_str())).collect();
+            self.journal.write("control", texts::processes_killed(&named));
+        }
     }
 
     async fn uncover(&self) -> Outcome {

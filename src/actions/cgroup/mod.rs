@@ -15,7 +15,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -31,6 +31,15 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 #[derive(Clone, Debug)]
 pub struct ModuleGroup {
     inner: Arc<Inner>,
+    killed: Arc<Mutex<Vec<Killed>>>,
+}
+
+/// A process that was still there when the group was killed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Killed {
+    pub pid: u32,
+    /// Name of the command, at most 15 bytes.
+    pub name: String,
 }
 
 #[derive(Debug)]
@@ -82,7 +91,11 @@ impl ModuleGroup {
             }
         }
         let tree = ProcessTree::new(node, module);
-        ModuleGroup { inner: Arc::new(Inner::Tree { tree, why }) }
+        ModuleGroup::of(Inner::Tree { tree, why })
+    }
+
+    fn of(inner: Inner) -> ModuleGroup {
+        ModuleGroup { inner: Arc::new(inner), killed: Arc::default() }
     }
 
     /// Makes or finds the group beneath `root`, a mounted cgroup v2.
@@ -94,7 +107,7 @@ impl ModuleGroup {
     ) -> Result<ModuleGroup, GroupError> {
         let dir = root.join(format!("lockstep-{node}-{:08x}-{module}", boot.0 >> 96));
         make_dir(&dir).map_err(|source| failed("group", &dir, source))?;
-        Ok(ModuleGroup { inner: Arc::new(Inner::Cgroup { dir }) })
+        Ok(ModuleGroup::of(Inner::Cgroup { dir }))
     }
 
     /// Why this is only the process tree; `None` when a cgroup holds the module.
@@ -185,6 +198,7 @@ impl ModuleGroup {
     /// until the group is empty.
     pub async fn kill(&self, limit: Duration) -> Result<Kill, GroupError> {
         let until = Instant::now() + limit;
+        self.note(&self.members().unwrap_or_default());
         if let Inner::Cgroup { dir } = &*self.inner
             && write(dir, "cgroup.kill", "1", "kill").is_ok()
         {
@@ -203,10 +217,27 @@ impl ModuleGroup {
             if Instant::now() >= until {
                 return Ok(Kill::Left { pids });
             }
+            self.note(&pids);
             for pid in pids {
                 tree::signal_pid(pid, libc::SIGKILL);
             }
             sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Whom `kill` met since this was asked last, so that somebody can say so.
+    pub fn take_killed(&self) -> Vec<Killed> {
+        std::mem::take(&mut self.killed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note(&self, pids: &[u32]) {
+        let mut killed = self.killed.lock().unwrap_or_else(PoisonError::into_inner);
+        for pid in pids {
+            // One that ended meanwhile was not killed.
+            let Ok(name) = fs::read_to_string(format!("/proc/{pid}/comm")) else { continue };
+            if killed.iter().all(|known| known.pid != *pid) {
+                killed.push(Killed { pid: *pid, name: name.trim_end().to_owned() });
+            }
         }
     }
 

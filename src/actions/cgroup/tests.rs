@@ -22,8 +22,8 @@ impl Groups {
         }
         let (other, ..) = names();
         let tree = ProcessTree::new(&other, &module);
-        let inner = Arc::new(Inner::Tree { tree, why: "a test".into() });
-        Groups(vec![(first, node), (ModuleGroup { inner }, other)])
+        let second = ModuleGroup::of(Inner::Tree { tree, why: "a test".into() });
+        Groups(vec![(first, node), (second, other)])
     }
 }
 
@@ -95,7 +95,11 @@ async fn everything_started_is_frozen_thawed_and_killed() {
         assert_eq!(group.kill(LIMIT).await.unwrap(), Kill::Gone);
         reaped.join().unwrap();
         assert!(!group.populated().unwrap() && group.members().unwrap().is_empty());
+        let killed = group.take_killed();
+        assert!(members.iter().all(|pid| killed.iter().any(|k| k.pid == *pid)), "{killed:?}");
+        assert!(killed.iter().all(|k| k.name == "sleep"), "{killed:?}");
         assert_eq!(group.kill(LIMIT).await.unwrap(), Kill::Gone);
+        assert_eq!(group.take_killed(), [], "nobody was there");
     }
 }
 
