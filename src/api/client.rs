@@ -1,6 +1,6 @@
 //! The caller's side of the socket: blocking, because a command asks one thing and waits.
 use super::LINE_BYTES_MAX;
-use super::request::{Command, Request};
+use super::request::{Command, Nodes, Request};
 use super::response::Reply;
 use crate::config::paths::Paths;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -22,16 +22,26 @@ pub enum ClientError {
     #[error("the daemon's answer cannot be read: {0}")]
     Unreadable(#[from] serde_json::Error),
     /// It may still carry the request out.
-    #[error("the daemon has not answered in time; it may be stopped or overloaded")]
-    TimedOut,
+    #[error("the daemon{} does not answer, waited {} s", process(*.pid), .waited.as_secs())]
+    TimedOut {
+        /// Of the daemon, as the kernel tells it.
+        pid: Option<i32>,
+        waited: Duration,
+    },
     #[error("talk to the daemon: {0}")]
     Io(std::io::Error),
+}
+
+fn process(pid: Option<i32>) -> String {
+    pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
 }
 
 impl From<std::io::Error> for ClientError {
     fn from(error: std::io::Error) -> ClientError {
         match error.kind() {
-            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => ClientError::TimedOut,
+            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
+                ClientError::TimedOut { pid: None, waited: Duration::ZERO }
+            }
             _ => ClientError::Io(error),
         }
     }
@@ -65,6 +75,13 @@ impl Client {
         Ok(self.stream.get_ref().set_read_timeout(limit)?)
     }
 
+    /// The process that listens on the socket.
+    fn daemon_pid(&self) -> Option<i32> {
+        let credentials = nix::sys::socket::sockopt::PeerCredentials;
+        let told = nix::sys::socket::getsockopt(self.stream.get_ref(), credentials).ok()?;
+        Some(told.pid()).filter(|pid| *pid > 0)
+    }
+
     /// Asks, gives every line before the last to `each`, returns the last one.
     pub fn call_each(
         &mut self,
@@ -91,20 +108,34 @@ impl Client {
     }
 }
 
-/// Limit for the answer to a question, and for the answer to anything else: other nodes may have
-/// to carry it out, and the link between daemons has its own limit
-/// ([`crate::peer::CALL_LIMIT`]) that must come first.
-const QUESTION_LIMIT: Duration = Duration::from_secs(30);
+/// Limits for an answer. A daemon knows at once what it is asked for; another node's must be
+/// reached first. Anything else may have to be carried out by other nodes, and the link between
+/// daemons has its own limit ([`crate::peer::CALL_LIMIT`]) that must come first.
+const QUESTION_LIMIT: Duration = Duration::from_secs(5);
+const QUESTION_FAR_LIMIT: Duration = Duration::from_secs(30);
 const ACTION_LIMIT: Duration = Duration::from_secs(960);
 const _: () = assert!(ACTION_LIMIT.as_secs() > crate::peer::CALL_LIMIT.as_secs());
 
 /// Connects, asks once, returns all lines; the last one is the last element.
 pub fn call(paths: &Paths, request: &Request) -> Result<Vec<Reply>, ClientError> {
-    let limit = match request.command {
-        Command::State | Command::ClusterState | Command::Level | Command::Ping => QUESTION_LIMIT,
-        _ => ACTION_LIMIT,
-    };
-    call_within(paths, request, limit)
+    call_within(paths, request, limit_of(request))
+}
+
+fn limit_of(request: &Request) -> Duration {
+    let asks = matches!(
+        request.command,
+        Command::Ping
+            | Command::State
+            | Command::ClusterState
+            | Command::Level
+            | Command::Settings
+            | Command::ResourceGet { .. }
+    );
+    match (asks, request.nodes == Nodes::Local) {
+        (true, true) => QUESTION_LIMIT,
+        (true, false) => QUESTION_FAR_LIMIT,
+        (false, _) => ACTION_LIMIT,
+    }
 }
 
 /// As [`call`], with a limit (above 0) for each line.
@@ -116,7 +147,13 @@ pub fn call_within(
     let mut replies = Vec::new();
     let mut client = Client::connect(&paths.daemon_socket())?;
     client.set_timeout(Some(limit))?;
-    let last = client.call_each(request, |reply| replies.push(reply))?;
+    let last = client.call_each(request, |reply| replies.push(reply)).map_err(|error| {
+        let pid = client.daemon_pid();
+        match error {
+            ClientError::TimedOut { .. } => ClientError::TimedOut { pid, waited: limit },
+            other => other,
+        }
+    })?;
     replies.push(last);
     Ok(replies)
 }

@@ -67,6 +67,17 @@ pub fn refusal(error: &ClientError) -> Refusal {
         ClientError::NotAuthorised(_) => {
             ("not-authorised", Exit::NotAuthorised, format!("{error}; run the command as root"))
         }
+        ClientError::TimedOut { pid, .. } => {
+            let look = match pid {
+                Some(pid) => format!(
+                    "see `ps -o stat {pid}` (T: stopped, `kill -CONT {pid}` lets it go on) and \
+                     daemon.log"
+                ),
+                None => "see `lockstep level` and daemon.log".to_owned(),
+            };
+            let text = format!("{error}; it is stopped or overloaded: {look}");
+            ("daemon-silent", Exit::TimedOut, text)
+        }
         other => {
             ("daemon-cut", Exit::Failed, format!("{other}; see `lockstep state` and daemon.log"))
         }

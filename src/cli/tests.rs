@@ -35,6 +35,24 @@ fn without_a_daemon_the_codes_and_sentences_say_so() {
 }
 
 #[test]
+fn a_daemon_that_hangs_is_not_waited_for_long_by_questions() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    let socket = paths.daemon_socket();
+    std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
+    // As one that was stopped: the kernel takes the connection, nobody reads.
+    let _mute = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let begin = std::time::Instant::now();
+    let ran = lockstep("state -m web", &paths);
+    assert!(begin.elapsed().as_secs() < 10, "{:?}", begin.elapsed());
+    assert_eq!(ran.code, 5, "{}", ran.err);
+    let own = format!("process {}", std::process::id());
+    for part in ["does not answer", own.as_str(), "kill -CONT"] {
+        assert!(ran.err.contains(part), "{part}: {}", ran.err);
+    }
+}
+
+#[test]
 fn wrong_usage_is_two_and_later_versions_are_three() {
     let dir = tempfile::tempdir().unwrap();
     let paths = Paths::below(dir.path());

@@ -93,7 +93,7 @@ impl Context<'_> {
                 left.map_or(DAEMON_ABSENT_MAX, |left| left.clamp(PERIOD, DAEMON_ABSENT_MAX));
             let views = match call_within(&self.paths, &request, patience) {
                 Ok(replies) => views(replies)?,
-                Err(ClientError::TimedOut) => Vec::new(),
+                Err(ClientError::TimedOut { .. }) => Vec::new(),
                 Err(ClientError::NotRunning(_) | ClientError::Cut | ClientError::Io(_))
                     if heard != begin && heard.elapsed() < DAEMON_ABSENT_MAX =>
                 {
