@@ -36,6 +36,8 @@ pub mod code {
     pub const ALREADY_PRIMARY: &str = "already-primary";
     pub const ALREADY_SECONDARY: &str = "already-secondary";
     pub const ALREADY_UNINSTALLED: &str = "already-uninstalled";
+    /// A person must say whose copy is right.
+    pub const NEEDS_DECISION: &str = "needs-decision";
     pub const NO_MODULE: &str = "no-module";
     pub const NOT_IN_THIS_VERSION: &str = "not-in-this-version";
     /// A configuration or directory cannot change while the module runs.

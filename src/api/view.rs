@@ -18,6 +18,9 @@ pub struct ModuleView {
     pub since: Option<String>,
     /// Why it is in this state, one sentence.
     pub reason: String,
+    /// A person must say whose copy is right; `reason` names the commands.
+    #[serde(default)]
+    pub needs_decision: bool,
     /// Counts changes of the right to write, 0 before the first.
     #[serde(default)]
     pub epoch: u64,

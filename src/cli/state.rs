@@ -137,6 +137,9 @@ pub fn config_equal(view: &ModuleView) -> Option<bool> {
 pub fn marks(view: &ModuleView) -> Vec<&str> {
     let mut marks = Vec::new();
     marks.extend(view.policy.as_deref().filter(|policy| *policy == "both-alone"));
+    if view.needs_decision {
+        marks.push("needs-decision");
+    }
     if !view.settings.failover {
         marks.push("failover-off");
     }

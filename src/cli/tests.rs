@@ -249,6 +249,22 @@ fn waiting_after_an_action_ends_when_the_module_stops() {
 }
 
 #[test]
+fn a_wait_that_only_a_person_can_end_is_not_waited_out() {
+    let starting = State::new(Role::Wait, Readiness::Transient);
+    let blocked = State::new(Role::Wait, Readiness::NotReady);
+    for verb in ["start", "prim", "second"] {
+        let daemon = daemon(&[starting, blocked], None);
+        let ran = lockstep(&format!("{verb} -m web --wait --timeout 2"), &daemon.paths);
+        assert_eq!(ran.code, 3, "{}", ran.err);
+        let said = "module web is WAIT NotReady on n2 until a person decides: return from n1";
+        assert!(ran.err.contains(said), "{}", ran.err);
+    }
+    // Somebody else may decide meanwhile.
+    let daemon = daemon(&[blocked, SECOND], None);
+    assert_eq!(lockstep("waitstate -m web SECOND --timeout 5", &daemon.paths).code, 0);
+}
+
+#[test]
 fn a_swap_waits_for_the_other_role() {
     let daemon = daemon(&[PRIM, PRIM, RETURNING, SECOND], None);
     assert_eq!(lockstep("swap -m web --wait", &daemon.paths).code, 0);

@@ -2,6 +2,7 @@
 use super::args::Wait;
 use super::context::{Context, failed};
 use crate::api::client::{ClientError, call_within};
+use crate::api::response::code;
 use crate::api::{Command, Data, Exit, ModuleView, Nodes, Refusal, Reply, Response};
 use crate::model::{Readiness, Role, State};
 use std::time::{Duration, Instant};
@@ -34,6 +35,14 @@ pub enum After {
     /// A swap, on a node that was in this role since then: if it is Ready in it again, the swap was
     /// given up.
     Swap { role: Role, since: Option<String> },
+}
+
+impl After {
+    /// A stop needs no decision, and who did nothing waits for whatever others do.
+    fn waits_for_ready(&self, goal: Goal) -> bool {
+        let ready = !matches!(goal, Goal::Role(Role::Stop | Role::Wait));
+        ready && *self != After::Nothing
+    }
 }
 
 impl Goal {
@@ -118,6 +127,10 @@ impl Context<'_> {
                         view.module, view.state, view.node, view.reason
                     )));
                 }
+                let asks = views.iter().find(|view| view.needs_decision);
+                if let Some(view) = asks.filter(|_| after.waits_for_ready(goal)) {
+                    return Err(undecided(view));
+                }
                 let lost = views.iter().find(|view| goal.is_lost(view.state));
                 if let Some(view) = lost.filter(|_| *after != After::Nothing) {
                     return Err(failed(format!(
@@ -161,6 +174,17 @@ impl Context<'_> {
         let replies = self.send(&request).map_err(|error| super::ask::refusal(&error))?;
         let view = views(replies)?.pop();
         view.ok_or_else(|| failed("the daemon did not tell a state"))
+    }
+}
+
+fn undecided(view: &ModuleView) -> Refusal {
+    Refusal {
+        code: code::NEEDS_DECISION.to_owned(),
+        text: format!(
+            "module {} is {} on {} until a person decides: {}",
+            view.module, view.state, view.node, view.reason
+        ),
+        exit: Exit::Refused,
     }
 }
 

@@ -38,9 +38,11 @@ pub enum Admission {
         discard: bool,
         full: bool,
     },
-    /// Nothing yet. `blocked`: somebody must do something.
+    /// Nothing yet. `blocked`: somebody must do something. `person`: only a person's word about
+    /// the copies ends it.
     Wait {
         blocked: bool,
+        person: bool,
         reason: String,
     },
     Refuse(Refusal),
@@ -69,11 +71,15 @@ const ALONE_WAIT: &str = "Data may be not uptodate for replicated directories (w
                           run safekit stop, then safekit prim to force start as primary";
 
 fn wait(reason: impl Into<String>) -> Admission {
-    Admission::Wait { blocked: false, reason: reason.into() }
+    Admission::Wait { blocked: false, person: false, reason: reason.into() }
 }
 
 fn blocked(reason: impl Into<String>) -> Admission {
-    Admission::Wait { blocked: true, reason: reason.into() }
+    Admission::Wait { blocked: true, person: false, reason: reason.into() }
+}
+
+fn undecided(reason: impl Into<String>) -> Admission {
+    Admission::Wait { blocked: true, person: true, reason: reason.into() }
 }
 
 /// `since`: when this start began to decide. `alone`: the peer could not be told that this node
@@ -134,6 +140,7 @@ fn without_peer(cx: &Context, own: Option<&Side>, alone: bool) -> Admission {
     match own.copy {
         CopyState::Current if own.sole => lead,
         CopyState::Current if alone && !own.lost_volatile => lead,
+        CopyState::Unknown => undecided(own_text(cx, own)),
         _ => blocked(own_text(cx, own)),
     }
 }
@@ -194,7 +201,7 @@ fn beside(cx: &Context, own: Option<&Side>, peer: &ModuleReport, since: Moment) 
     {
         // What this node lost was acknowledged, and the other copy still has it.
         let plan = Plan::Fork { common: None };
-        return blocked(person_text(cx, own, theirs, &plan, "lost-memory-behind"));
+        return undecided(person_text(cx, own, theirs, &plan, "lost-memory-behind"));
     }
     let claim = peer.state.role != Role::Stop;
     let standing = who_must_lead(own, theirs);
@@ -211,7 +218,7 @@ fn beside(cx: &Context, own: Option<&Side>, peer: &ModuleReport, since: Moment) 
             Admission::Lead { to, forced: false, claim }
         }
         Leads::Either => waits_for(&format!("leads (rule {})", standing.rule)),
-        Leads::Person(plan) => blocked(person_text(cx, own, theirs, &plan, standing.rule)),
+        Leads::Person(plan) => undecided(person_text(cx, own, theirs, &plan, standing.rule)),
     }
 }
 

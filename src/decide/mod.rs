@@ -113,6 +113,11 @@ impl Machine {
         &self.cx.memory.reason
     }
 
+    /// A person must say whose copy is right; the reason names the commands.
+    pub fn needs_decision(&self) -> bool {
+        matches!(&self.part, Part::Wait(wait) if wait.needs_decision(&self.cx))
+    }
+
     pub fn memory(&self) -> &Memory {
         &self.cx.memory
     }

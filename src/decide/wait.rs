@@ -31,12 +31,14 @@ pub struct Wait {
     yield_until: Option<Moment>,
     /// The peer could not be told that the primary role was given up here.
     unheard: bool,
+    /// The copies leave the choice to a person.
+    person: bool,
 }
 
 impl Wait {
     fn new(phase: Phase, now: Moment) -> Wait {
         let start = StartKind::Normal;
-        Wait { start, since: now, phase, yield_until: None, unheard: false }
+        Wait { start, since: now, phase, yield_until: None, unheard: false, person: false }
     }
 
     pub(super) fn entered(kind: Option<&Kind>, unheard: bool, now: Moment) -> Wait {
@@ -84,6 +86,16 @@ impl Wait {
             Phase::Walking | Phase::Deciding { blocked: false } | Phase::Claiming { .. } => {
                 Readiness::Transient
             }
+        }
+    }
+
+    /// Nothing but a person's word about the copies ends this wait.
+    pub(super) fn needs_decision(&self, cx: &Context) -> bool {
+        match self.phase {
+            _ if cx.walk.is_some() => false,
+            Phase::Deciding { blocked } => blocked && self.person,
+            Phase::Blocked { .. } => cx.fork.is_some(),
+            Phase::Walking | Phase::Claiming { .. } => false,
         }
     }
 
@@ -147,7 +159,8 @@ impl Wait {
                 cx.because("following the primary");
                 cx.begin(table::follow(discard, full));
             }
-            Admission::Wait { blocked, reason } => {
+            Admission::Wait { blocked, person, reason } => {
+                self.person = person;
                 let phase = Phase::Deciding { blocked };
                 if blocked && (self.phase != phase || cx.memory.reason != reason) {
                     cx.log('E', "start-blocked", reason.clone());

@@ -79,6 +79,7 @@ pub fn view(state: State) -> ModuleView {
         state,
         since: Some("2026-02-03T04:05:06Z".into()),
         reason: "return from n1 is under way".into(),
+        needs_decision: state == State::new(Role::Wait, Readiness::NotReady),
         epoch: 7,
         policy: Some("both-alone".into()),
         peers: vec![PeerView {

@@ -111,6 +111,8 @@ fn a_lost_data_link_outdates_the_secondary_before_anything_is_returned() {
     world.power_off(0);
     world.run(3 * SILENCE_MS);
     assert_eq!(world.state(1), "WAIT NotReady", "{}", world.tail());
+    // The start of n1 ends this wait, too.
+    assert!(!world.nodes[1].machine.as_ref().unwrap().needs_decision());
 }
 
 /// After an isolation; n2 had been SECOND.
@@ -223,6 +225,16 @@ fn after_both_wrote_the_former_second_stops_and_nothing_is_overwritten_without_a
     world.run(10_000);
     assert_eq!(states(&world), ["ALONE Ready", "WAIT NotReady"], "{}", world.tail());
     let reason = world.reason(1);
+    // Also after a plain start, which finds the same fork.
+    for start in [false, true] {
+        if start {
+            world.start(1);
+            world.run(5_000);
+        }
+        assert_eq!(world.state(1), "WAIT NotReady", "{}", world.tail());
+        assert!(world.nodes[1].machine.as_ref().unwrap().needs_decision(), "{}", world.tail());
+        assert!(!world.nodes[0].machine.as_ref().unwrap().needs_decision());
+    }
     assert!(reason.contains("second --discard -m m"), "{reason}");
     assert!(reason.contains("n1 is at operation") && reason.contains("n2 is at operation"));
     assert_eq!(world.nodes[1].engine.data.writes, kept);

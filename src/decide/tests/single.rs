@@ -1,6 +1,6 @@
 //! Two nodes without chance: each of the acceptance rows of an administrator's guide that this
 //! issue builds, with the scripts in their order.
-use super::world::World;
+use super::world::{SILENCE_MS, World};
 use crate::decide::*;
 use crate::model::*;
 
@@ -41,11 +41,18 @@ fn first_start_of_two_unknown_copies_waits_for_a_person() {
     let world = first_start();
     assert_eq!(states(&world), ["WAIT NotReady", "WAIT NotReady"]);
     for index in 0..2 {
+        assert!(world.nodes[index].machine.as_ref().unwrap().needs_decision());
         let reason = world.reason(index);
         assert!(reason.contains("Data may be not uptodate"), "{reason}");
         assert!(reason.contains("lockstep prim -m m"), "{reason}");
         assert!(reason.contains("lockstep second -m m"), "{reason}");
     }
+    let mut world = World::new(1);
+    world.power_off(1);
+    world.start(0);
+    world.run(3 * SILENCE_MS);
+    assert_eq!(world.state(0), "WAIT NotReady");
+    assert!(world.nodes[0].machine.as_ref().unwrap().needs_decision(), "{}", world.reason(0));
 }
 
 #[test]
