@@ -16,6 +16,13 @@ struct Visible {
     engine: Option<EngineSummary>,
 }
 
+/// How the engine was told to follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Following {
+    pub discard: bool,
+    pub full: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Context {
     pub policy: Policy,
@@ -33,6 +40,8 @@ pub struct Context {
     pub(super) adopting: bool,
     /// Both copies have what the other one lacks: what a person was told. Until a role is taken.
     pub(super) fork: Option<String>,
+    /// Of a SECOND. A new daemon does not know it and takes it for plain.
+    pub(super) following: Following,
     next_token: u64,
     /// The peer is silent, and that has been said.
     unknown: bool,
@@ -58,6 +67,7 @@ impl Context {
             resigned: false,
             adopting,
             fork: None,
+            following: Following::default(),
             // Tokens of the last life are never met again.
             next_token: 1,
             unknown: false,

@@ -1,6 +1,7 @@
 //! How a walk goes: takes the next step, recognises its answer, and says what an unexpected answer
 //! means. What the end of a walk means is decided by the role that holds then.
 use super::answers::{Answer, ordered};
+use super::context::Following;
 use super::facts::Engine;
 use super::limits;
 use super::walk::{Kind, Step, Walk};
@@ -331,6 +332,9 @@ impl Machine {
             cx.facts.forget_latched();
             cx.fork = None;
             cx.resigned = false;
+            if kind != Some(Kind::Follow) {
+                cx.following = Following::default();
+            }
             self.part = match role {
                 Role::Alone => Part::Alone(alone::Alone::default()),
                 Role::Prim => Part::Prim(prim::Prim::new(kind.as_ref(), now)),

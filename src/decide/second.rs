@@ -2,12 +2,12 @@
 //! boot, or is silent on every heartbeat lan *and* on the data link, and only with a copy that
 //! holds everything acknowledged and that nobody recorded as outdated (rules A1, A2).
 use super::alone::{disk_failed, give_way, overtaken};
-use super::context::Context;
+use super::context::{Context, Following};
 use super::facts::Engine;
 use super::limits;
 use super::table;
 use super::walk::Kind;
-use super::words::{Action, DefaultPrim, Ending, Job, Moment, Refusal, Wish};
+use super::words::{Action, DefaultPrim, Ending, Job, Moment, Refusal, StartKind, Wish};
 use crate::history::is_ancestor;
 use crate::model::{EngineCommand, EngineMode, PeerMessage, Readiness, Role};
 
@@ -212,6 +212,7 @@ impl Second {
     fn follow(&mut self, cx: &mut Context) {
         if std::mem::take(&mut self.outdated) {
             self.ready_since = None;
+            cx.following = Following::default();
             let order = EngineCommand::Follow { discard: false, full: false };
             cx.actions.push(Action::Order(order));
         }
@@ -238,10 +239,13 @@ impl Second {
     }
 
     pub(super) fn wish(&mut self, cx: &mut Context, wish: &Wish) -> Result<String, Refusal> {
+        let ready = self.readiness(cx) == Readiness::Ready;
+        if let Wish::Start(StartKind::Second { discard, full }) = wish {
+            self.follows_so(cx, *discard && !ready, *full)?;
+        }
         if let Some(answer) = cx.common_wish(Role::Second, wish) {
             return answer;
         }
-        let ready = self.readiness(cx) == Readiness::Ready;
         match wish {
             Wish::Restart if cx.idle() => {
                 cx.begin(table::restart(Role::Second));
@@ -256,6 +260,19 @@ impl Second {
             Wish::Swap if ready => Err(Refusal::PeerSilent(cx.policy.peer.clone())),
             _ => Err(cx.wrong_state(Role::Second, wish, "SECOND Ready")),
         }
+    }
+
+    /// Whether it follows with these options; what was begun otherwise is not changed on the way.
+    /// In sync there is nothing left to discard.
+    fn follows_so(&self, cx: &Context, discard: bool, full: bool) -> Result<(), Refusal> {
+        let module = cx.policy.module.clone();
+        if discard && !cx.following.discard {
+            return Err(Refusal::ReturnBegun { option: "--discard", module });
+        }
+        if full && !cx.following.full {
+            return Err(Refusal::ReturnBegun { option: "fullsync", module });
+        }
+        Ok(())
     }
 
     /// The primary handed over: its application is stopped, its address gone, its copy ours.
@@ -291,6 +308,7 @@ fn engine_died(cx: &mut Context, reason: &str) {
     if over {
         return cx.down(Role::Second, Ending::Stop);
     }
+    cx.following = Following::default();
     let walk = table::refollow(cx);
     cx.begin(walk);
 }

@@ -1,6 +1,6 @@
 //! WAIT: starting, stopping, or blocked until something else is there.
 use super::admit::{Admission, admit};
-use super::context::Context;
+use super::context::{Context, Following};
 use super::facts::Engine;
 use super::limits;
 use super::memory::Memory;
@@ -157,6 +157,7 @@ impl Wait {
             }
             Admission::Follow { discard, full } => {
                 cx.because("following the primary");
+                cx.following = Following { discard, full };
                 cx.begin(table::follow(discard, full));
             }
             Admission::Wait { blocked, person, reason } => {

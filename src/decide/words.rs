@@ -235,6 +235,12 @@ pub enum Refusal {
     Incomplete(NodeName),
     #[error("`second` gives up what only this node has, and wants `--discard` for it. {0}")]
     WouldLose(String),
+    /// A return is under way that was begun without what is wished now.
+    #[error(
+        "the module is SECOND and its return was begun without {option}: `lockstep stop -m \
+         {module}`, then `lockstep second {option} -m {module}`"
+    )]
+    ReturnBegun { option: &'static str, module: ModuleName },
     #[error("{0} does not answer, so the role cannot be handed over: use `stop` instead")]
     PeerSilent(NodeName),
 }

@@ -375,6 +375,7 @@ fn refused(refusal: &Refusal, wish: &str, role: Role) -> Response {
         Refusal::WrongState { .. } => Response::refused("wrong-state", text, Exit::Failed),
         Refusal::PeerPrimary(_) => Response::unsafe_now("peer-primary", text),
         Refusal::PeerNotPrimary(_) => Response::unsafe_now("peer-not-primary", text),
+        Refusal::ReturnBegun { .. } => Response::unsafe_now("return-begun", text),
         Refusal::WouldLose(_) => Response::unsafe_now("would-lose", text),
         Refusal::Incomplete(_) => Response::unsafe_now("incomplete", text),
         Refusal::PeerSilent(_) => Response::refused("peer-silent", text, Exit::NoPeer),

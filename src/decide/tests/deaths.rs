@@ -308,6 +308,36 @@ fn refusals_have_names() {
     assert!(matches!(world.nodes[1].answers.last(), Some(Err(Refusal::PeerNotPrimary(_)))));
 }
 
+/// A wish that changes what is overwritten is not lost because a return is under way.
+#[test]
+fn discard_on_the_way_is_refused_unless_it_was_said_before() {
+    let second = |discard, full| Wish::Start(StartKind::Second { discard, full });
+    for said in [false, true] {
+        let mut world = pair();
+        world.wish(1, Wish::Stop);
+        world.run(4_000);
+        world.write(0);
+        world.wish(1, second(said, false));
+        while world.state(1) != "SECOND Transient" {
+            world.run(10);
+        }
+        world.wish(1, second(false, false));
+        world.wish(1, second(true, false));
+        world.wish(1, second(false, true));
+        let answers = &world.nodes[1].answers[world.nodes[1].answers.len() - 3..];
+        let already = |at: usize| matches!(answers[at], Err(Refusal::AlreadyThere(_)));
+        let begun = |at: usize, option: &str| matches!(&answers[at], Err(refusal) if refusal.to_string().contains(option));
+        assert!(already(0), "{answers:?}");
+        assert_eq!(already(1), said, "{answers:?}");
+        assert!(said || begun(1, "`lockstep second --discard -m m`"), "{answers:?}");
+        assert!(begun(2, "`lockstep second fullsync -m m`"), "{answers:?}");
+        world.run(4_000);
+        assert_eq!(states(&world), ["PRIM Ready", "SECOND Ready"], "{}", world.tail());
+        world.wish(1, second(true, false));
+        assert!(matches!(world.nodes[1].answers.last(), Some(Err(Refusal::AlreadyThere(_)))));
+    }
+}
+
 #[test]
 fn the_fourth_error_within_the_interval_stops_the_module() {
     let mut world = pair();
