@@ -379,12 +379,12 @@ impl Machine {
                     wait.decide(start, self.cx.now);
                 }
             }
-            Kind::Lead | Kind::TakeOver { .. } | Kind::Revive => {
+            Kind::Lead | Kind::Revive => {
                 self.cx.because("primary");
                 self.cx.resigned = false;
             }
-            // The reason says why the swap was given up.
-            Kind::SwapBack => self.cx.resigned = false,
+            // The reason says why the role was taken, or why the swap was given up.
+            Kind::TakeOver { .. } | Kind::SwapBack => self.cx.resigned = false,
             Kind::Follow | Kind::Yield | Kind::SwapOut | Kind::Refollow => {
                 self.cx.because(second::FOLLOWS);
             }
