@@ -88,7 +88,8 @@ pub fn admit(cx: &Context, start: StartKind, since: Moment, alone: bool) -> Admi
     let view = cx.facts.peer.view(cx.now, cx.policy.silence_ms, since);
     let own = cx.facts.engine.side();
     if let Some(gate) = &cx.facts.gate {
-        return Admission::Wait { blocked: gate.failed, reason: gate.reason.clone() };
+        let (blocked, reason) = (gate.failed, gate.reason.clone());
+        return Admission::Wait { blocked, person: false, reason };
     }
     if cx.policy.replicates && own.is_none() {
         return wait("the engine is starting");
