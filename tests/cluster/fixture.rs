@@ -50,6 +50,8 @@ pub struct Wish {
     pub service: &'static str,
     /// Attributes of `<rfs>`, e.g. `async="none"`.
     pub rfs: &'static str,
+    /// Elements of `<service>`, and `check="on"` for the addresses with them.
+    pub watch: Option<&'static str>,
 }
 
 impl Cluster {
@@ -302,12 +304,13 @@ impl Cluster {
   <service mode="mirror" defaultprim="alone" {service}>
     <heart pulse="200ms" timeout="{timeout}ms"><heartbeat name="default"/></heart>
     <vip>
-      <interface_list><interface check="off"><real_interface>
-        <virtual_addr addr="{vip}" where="one_side_alias" check="off"/>
-        <virtual_addr addr="{vip6}" where="one_side_alias" check="off"/>
+      <interface_list><interface check="{check}"><real_interface>
+        <virtual_addr addr="{vip}" where="one_side_alias" check="{check}"/>
+        <virtual_addr addr="{vip6}" where="one_side_alias" check="{check}"/>
       </real_interface></interface></interface_list>
     </vip>
     <rfs {rfs}><replicated dir="{DATA}"/></rfs>
+    {watch}
     <user nicestoptimeout="20s" forcestoptimeout="10s">
       <var name="CALLS" value="{calls}"/>
     </user>
@@ -316,6 +319,8 @@ impl Cluster {
 "#,
             service = wish.service,
             rfs = wish.rfs,
+            watch = wish.watch.unwrap_or_default(),
+            check = if wish.watch.is_some() { "on" } else { "off" },
             timeout = HEART_TIMEOUT.as_millis(),
             vip = self.vip,
             vip6 = self.vip6,

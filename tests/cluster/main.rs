@@ -20,3 +20,4 @@ mod split;
 #[path = "../support/lab.rs"]
 mod support;
 mod torture;
+mod watched;

@@ -132,7 +132,7 @@ fn story(seed: u64) {
     let mut random = Random(seed);
     let durable = random.below(3) == 0;
     let rfs = if durable { r#"async="none""# } else { "" };
-    let wish = Wish { service: r#"maxloop="1000""#, rfs };
+    let wish = Wish { service: r#"maxloop="1000""#, rfs, ..Wish::default() };
     let Some(mut cluster) = Cluster::started("torture", wish) else { return };
     NODES.iter().for_each(|node| drop(cluster.ok(node, &["boot", "on", "-m", MODULE])));
     cluster.start_client();
