@@ -19,6 +19,9 @@ mod steady;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod witness;
+
+pub use witness::ask_witness;
 
 use crate::actions::script::ScriptRunner;
 use crate::config::userconfig::{Checker, CheckerKind};

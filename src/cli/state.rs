@@ -99,6 +99,9 @@ fn policy_text(policy: &str) -> String {
         "both-alone" => "both-alone: without a witness, nodes that do not see each other \
                          may both become primary"
             .to_owned(),
+        "witness" => "witness: of two nodes that do not see each other the one that the witness \
+                      answers goes on"
+            .to_owned(),
         other => other.to_owned(),
     }
 }

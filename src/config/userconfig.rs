@@ -375,6 +375,14 @@ impl UserConfig {
         read::read(file, text, around)
     }
 
+    /// `<splitbrain>`: program and words that ask a witness.
+    pub fn witness(&self) -> Option<(&str, &str)> {
+        self.checkers.iter().find_map(|checker| match &checker.kind {
+            CheckerKind::SplitBrain { exec, arg } => Some((exec.as_str(), arg.as_str())),
+            _ => None,
+        })
+    }
+
     /// Why this module cannot be started anywhere, as one sentence (farm and light modules,
     /// values still to be filled in). [`super::checks::ready_to_start`] asks this node as well.
     pub fn startable(&self) -> Result<(), String> {

@@ -5,6 +5,7 @@ use super::hold::Hold;
 use super::limits;
 use super::memory::Memory;
 use super::walk::{Kind, Step, Walk};
+use super::witness::Witness;
 use super::words::{Action, Ending, Job, Moment, Policy, Refusal, StartKind, Word};
 use crate::model::{EngineEvent, EngineSummary, NodeName, PeerMessage, Readiness, Role, State};
 
@@ -32,6 +33,7 @@ pub struct Context {
     pub(super) actions: Vec<Action>,
     pub(super) walk: Option<Walk>,
     pub(super) hold: Hold,
+    pub(super) witness: Witness,
     /// Requests of the peer to record *outdated*, answered when it is on disk.
     pub(super) owed: Vec<u64>,
     /// The primary role was given up: whatever the engine holds now is never returned.
@@ -63,6 +65,7 @@ impl Context {
             actions: Vec::new(),
             walk: walk.map(resumed),
             hold: Hold::default(),
+            witness: Witness::default(),
             owed: Vec::new(),
             resigned: false,
             adopting,

@@ -201,6 +201,13 @@ impl Facts {
 
     pub fn absorb_engine(&mut self, event: &EngineEvent, now: Moment, link_detect_ms: u64) {
         self.absorb_mode(event);
+        // In sync over the data link: an older word of a peer that stops or waits is stale.
+        if matches!(event, EngineEvent::PeerReady { .. } | EngineEvent::Ready)
+            && matches!(self.peer.role(), Some(Role::Stop | Role::Wait))
+        {
+            self.peer.report = None;
+            self.peer.left = None;
+        }
         match self.engine.mode() {
             Some(EngineMode::LeadingMirror | EngineMode::FollowingReady) => self.link_silent = None,
             Some(EngineMode::Holding | EngineMode::FollowingDetached) => {

@@ -86,9 +86,10 @@ pub(super) fn settled(cx: &Context) -> Option<String> {
     if matches!(peer.role(), Some(Role::Stop | Role::Wait)) {
         return Some(format!("{name} gave its role up"));
     }
-    if cx.peer_dead() {
+    if cx.peer_dead() && cx.may_outlive() {
         let limit = cx.policy.silence_ms;
-        return Some(format!("no heartbeat of {name} for {limit} ms (policy both-alone)"));
+        let policy = if cx.policy.witness { "a witness answers" } else { "policy both-alone" };
+        return Some(format!("no heartbeat of {name} for {limit} ms ({policy})"));
     }
     None
 }

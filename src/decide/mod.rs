@@ -33,6 +33,7 @@ mod stop;
 mod table;
 mod wait;
 mod walk;
+mod witness;
 mod words;
 
 #[cfg(test)]
@@ -178,6 +179,11 @@ impl Machine {
         self.part.role() == Role::Second && self.cx.walk.as_ref().is_none_or(stays)
     }
 
+    /// What the witness answered in the present silence of the peer.
+    pub fn witness(&self) -> Option<bool> {
+        self.cx.witness.answer
+    }
+
     /// In WAIT as a rule asked for; only [`Wish::Wakeup`] or a start ends it.
     pub fn sleeps(&self) -> bool {
         self.cx.walk.is_none() && matches!(&self.part, Part::Wait(wait) if wait.sleeps())
@@ -315,6 +321,7 @@ impl Machine {
 
     fn on_did(&mut self, token: u64, outcome: &Outcome) {
         hold::on_did(&mut self.cx, token, outcome);
+        witness::on_did(&mut self.cx, token, outcome);
         if let Part::Wait(wait) = &mut self.part {
             wait.on_did(&mut self.cx, token, outcome);
         }
@@ -326,6 +333,12 @@ impl Machine {
         for _ in 0..8 {
             let before = (self.part.role(), self.cx.walk.is_some(), self.cx.actions.len());
             if !self.cx.adopting {
+                let asks = match &self.part {
+                    Part::Prim(_) | Part::Second(_) => true,
+                    Part::Wait(wait) => wait.unheard(),
+                    Part::Stop(_) | Part::Alone(_) => false,
+                };
+                witness::settle(&mut self.cx, self.part.role(), asks);
                 hold::settle(&mut self.cx, self.part.role());
                 match &mut self.part {
                     Part::Stop(stop) => stop.settle(&mut self.cx),

@@ -73,7 +73,8 @@ impl Prim {
         let waited = self.joining.is_none_or(|until| until <= cx.now);
         if !cx.policy.replicates {
             let role = cx.facts.peer.role();
-            let gone = cx.peer_silent() || cx.facts.peer.left.is_some();
+            let silent = cx.peer_silent() && cx.may_outlive();
+            let gone = silent || cx.facts.peer.left.is_some();
             return gone || (role != Some(Role::Second) && waited);
         }
         let alone = cx.facts.engine.mode() == Some(EngineMode::LeadingAlone);

@@ -204,7 +204,7 @@ impl Machine {
         if dead {
             self.cx.facts.engine = Engine::Off;
         }
-        let superseded = role == Role::Prim && prim::is_superseded(&self.cx);
+        let superseded = role == Role::Prim && (prim::is_superseded(&self.cx) || self.cx.cut_off());
         let walk = if (dead && role.is_primary()) || superseded {
             table::resign(&self.cx, role, ending)
         } else {

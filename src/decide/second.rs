@@ -162,7 +162,7 @@ impl Second {
             }
             Some(Role::Second | Role::Alone | Role::Prim) | None => {}
         }
-        if cx.peer_dead() && !self.linked(cx) {
+        if cx.peer_dead() && cx.may_outlive() && !self.linked(cx) {
             let limit = cx.policy.silence_ms;
             return gone(format!("no heartbeat of {name} for {limit} ms"), NO_HEARTBEAT);
         }

@@ -75,6 +75,10 @@ impl Wait {
         self.unheard &= !rule;
     }
 
+    pub(super) fn unheard(&self) -> bool {
+        self.unheard
+    }
+
     pub(super) fn sleeps(&self) -> bool {
         matches!(self.phase, Phase::Blocked { rule: true, .. })
     }
@@ -133,7 +137,7 @@ impl Wait {
             let walk = Walk::new(kind, Role::Wait, Role::Wait, Word::Start);
             return cx.begin(walk.then(Step::StartEngine));
         }
-        let alone = self.unheard && cx.peer_silent();
+        let alone = self.unheard && cx.peer_silent() && cx.may_outlive();
         let admission = admit(cx, self.start, self.since, alone);
         self.admitted(cx, admission);
     }

@@ -57,6 +57,8 @@ pub struct Policy {
     /// An engine says that its link is down when nothing was heard that long: so much of the
     /// silence has passed by then.
     pub link_detect_ms: u64,
+    /// `<splitbrain>`: who does not hear the peer asks a witness before it goes on.
+    pub witness: bool,
     /// `start="checked"`: a `start_prim` that fails stops the module.
     pub start_checked: bool,
 }
@@ -320,6 +322,8 @@ pub enum Job {
     KillGroup,
     /// Leave the replicated directories plain. No engine runs.
     Uncover,
+    /// `Done`: a witness answers. `Failed`: none does.
+    AskWitness,
     Tell(PeerMessage),
 }
 

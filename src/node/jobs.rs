@@ -8,6 +8,7 @@ use crate::actions::script::{
     Overrun, Script as File, ScriptCall, ScriptEnd, ScriptResult, ScriptRunner,
 };
 use crate::actions::vip::Probe;
+use crate::checkers;
 use crate::decide::{Event, Job, Outcome, Script};
 use crate::logbook::texts;
 use crate::model::{NodeName, PeerMessage, Role};
@@ -109,6 +110,7 @@ impl Hands {
                 Err(error) => Outcome::Failed(error.to_string()),
             },
             Job::Uncover => self.uncover().await,
+            Job::AskWitness => self.ask_witness().await,
             Job::Tell(message) => self.tell(message).await,
         };
         self.tell_killed();
@@ -125,6 +127,15 @@ impl Hands {
             let named: Vec<(u32, &str)> =
                 killed.iter().map(|process| (process.pid, process.name.as_str())).collect();
             self.journal.write("control", texts::processes_killed(&named));
+        }
+    }
+
+    /// One of several witnesses is enough.
+    async fn ask_witness(&self) -> Outcome {
+        let Some((exec, arg)) = self.site.active.config.witness() else { return Outcome::Done };
+        match checkers::ask_witness(&self.runner, exec, arg).await {
+            Ok(()) => Outcome::Done,
+            Err(reason) => Outcome::Failed(reason),
         }
     }
 

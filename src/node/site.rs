@@ -77,6 +77,7 @@ impl Site {
             loop_interval_ms: millis(config.loop_interval),
             silence_ms: millis(config.heart.timeout),
             link_detect_ms: millis(self.link_timeout()),
+            witness: config.witness().is_some(),
             start_checked: config.start_checked,
         }
     }

@@ -9,12 +9,17 @@ use crate::config::userconfig::Boot;
 use crate::decide::Engine;
 use crate::model::{CopyState, EngineMode, ModuleReport, NodeName, State};
 
-/// The only policy until the register exists; a permanent mark in the status.
-const POLICY: &str = "both-alone";
+/// What two nodes do that do not see each other; a permanent mark in the status.
+const BOTH_ALONE: &str = "both-alone";
+const WITNESS: &str = "witness";
 
 /// Before the module's task has looked at anything.
 pub fn first(site: &Site) -> ModuleView {
     unfit(&site.node, &site.active)
+}
+
+fn policy(active: &ActiveModule) -> &'static str {
+    if active.config.witness().is_some() { WITNESS } else { BOTH_ALONE }
 }
 
 /// A module that has no task.
@@ -28,7 +33,7 @@ pub fn unfit(node: &NodeName, active: &ActiveModule) -> ModuleView {
         reason: String::new(),
         needs_decision: false,
         epoch: 0,
-        policy: Some(POLICY.to_owned()),
+        policy: Some(policy(active).to_owned()),
         peers: Vec::new(),
         replication: None,
         addresses: Vec::new(),

@@ -132,6 +132,7 @@ impl Control {
     /// After whatever happened: the right watches run, and the rules have been asked.
     pub(super) async fn watch_turn(&mut self) {
         self.keep_watches();
+        self.keep_witness();
         self.keep_gate().await;
         self.ask_rules().await;
     }
@@ -178,6 +179,27 @@ impl Control {
             }
         }
         self.keep_processes(active);
+    }
+
+    /// What the witness answered is a resource; the built-in rule on it holds this node in WAIT.
+    fn keep_witness(&mut self) {
+        let config = &self.site.active.config;
+        let kind = |checker: &&Checker| matches!(checker.kind, CheckerKind::SplitBrain { .. });
+        let Some(ident) = config.checkers.iter().find(kind).map(|checker| checker.ident.clone())
+        else {
+            return;
+        };
+        match self.machine.witness() {
+            Some(answers) => {
+                let value = if answers { "up" } else { "down" };
+                self.set_resource(&format!("splitbrain.{ident}"), value, "splitbraincheck");
+                self.set_resource("splitbrain.uptodate", value, "splitbraincheck");
+            }
+            None => {
+                self.resources.unset(&format!("splitbrain.{ident}"));
+                self.resources.unset("splitbrain.uptodate");
+            }
+        }
     }
 
     fn keep_processes(&mut self, active: Active) {

@@ -50,7 +50,8 @@ pub struct Wish {
     pub service: &'static str,
     /// Attributes of `<rfs>`, e.g. `async="none"`.
     pub rfs: &'static str,
-    /// Elements of `<service>`, and `check="on"` for the addresses with them.
+    /// Elements of `<service>`, and `check="on"` for the addresses with them. `%CLIENT%` is the
+    /// address of the lab's client.
     pub watch: Option<&'static str>,
 }
 
@@ -298,6 +299,7 @@ impl Cluster {
     }
 
     fn userconfig(&self, wish: Wish) -> String {
+        let watch = wish.watch.unwrap_or_default();
         format!(
             r#"<!DOCTYPE safe>
 <safe>
@@ -319,7 +321,7 @@ impl Cluster {
 "#,
             service = wish.service,
             rfs = wish.rfs,
-            watch = wish.watch.unwrap_or_default(),
+            watch = watch.replace("%CLIENT%", &self.lab.variable("LAB_ADDR_client")),
             check = if wish.watch.is_some() { "on" } else { "off" },
             timeout = HEART_TIMEOUT.as_millis(),
             vip = self.vip,

@@ -94,3 +94,41 @@ fn a_short_cut_changes_no_role() {
     cluster.stop_client();
     cluster.check_copies();
 }
+
+/// A witness tells the node that is cut off from the one whose peer is dead: no fork, no person.
+#[test]
+fn with_a_witness_only_one_side_goes_on() {
+    const WATCH: &str = r#"<check><splitbrain ident="gate" arg="%CLIENT%"/></check>"#;
+    let wish = Wish { watch: Some(WATCH), ..Wish::default() };
+    let Some(cluster) = Cluster::started("witness", wish) else { return };
+    assert_eq!(cluster.view("n1")["policy"], "witness");
+    // The primary is cut off, then the one that took over from it.
+    for (lost, stays) in [("n1", "n2"), ("n2", "n1")] {
+        cluster.lab.run(["cut", lost, stays]);
+        cluster.lab.run(["cut", lost, "client"]);
+        cluster.wait(stays, "ALONE Ready");
+        cluster.wait(lost, "WAIT NotReady");
+        let reason = cluster.view(lost)["reason"].to_string();
+        assert!(reason.contains("cut off") && reason.contains("lockstep prim"), "{reason}");
+        assert_eq!(cluster.application(lost), "", "the application was ended on {lost}");
+        cluster.lab.sh(stays, &format!("echo {stays} >{DATA}/written-on-{stays}"));
+        cluster.lab.run(["heal"]);
+        cluster.wait(lost, "SECOND Ready");
+        cluster.wait(stays, "PRIM Ready");
+        cluster.check_copies();
+    }
+    // Nobody reaches the witness: both wait, and a person decides.
+    for (one, other) in [("n1", "n2"), ("n1", "client"), ("n2", "client")] {
+        cluster.lab.run(["cut", one, other]);
+    }
+    for node in ["n1", "n2"] {
+        cluster.wait(node, "WAIT NotReady");
+    }
+    cluster.ok("n2", &["stop", "-m", MODULE, "--wait"]);
+    cluster.ok("n2", &["prim", "-m", MODULE]);
+    cluster.wait("n2", "ALONE Ready");
+    cluster.lab.run(["heal"]);
+    cluster.wait("n1", "SECOND Ready");
+    cluster.wait("n2", "PRIM Ready");
+    cluster.check_copies();
+}

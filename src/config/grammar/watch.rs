@@ -106,7 +106,7 @@ static MODULE_TO: Rule = acting(
     &[],
 );
 
-static SPLITBRAIN: Rule = waiting(
+static SPLITBRAIN: Rule = acting(
     "splitbrain",
     &[
         IDENT,
@@ -115,7 +115,6 @@ static SPLITBRAIN: Rule = waiting(
         required("arg", Text),
     ],
     &[],
-    "no witness is asked: nodes that do not see each other both become ALONE",
 );
 
 pub(super) static FAILOVER: Rule = Rule {

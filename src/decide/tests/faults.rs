@@ -4,8 +4,17 @@
 use super::world::World;
 use crate::decide::*;
 
-fn pair(seed: u64) -> World {
-    let mut world = World::new(seed);
+/// What may be cut besides the data link.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cuts {
+    Heartbeats,
+    Everything,
+    /// Everything, and one node from the witness as well.
+    Witnessed,
+}
+
+fn pair(seed: u64, cuts: Cuts) -> World {
+    let mut world = World::with(seed, cuts == Cuts::Witnessed);
     world.wish(0, Wish::Start(StartKind::Prim { force: false }));
     world.start(1);
     world.run(4_000);
@@ -13,7 +22,8 @@ fn pair(seed: u64) -> World {
     world
 }
 
-fn fault(world: &mut World, partitions: bool) {
+fn fault(world: &mut World, cuts: Cuts) {
+    let partitions = cuts != Cuts::Heartbeats;
     let index = world.random(2) as usize;
     match world.random(19) {
         0..=3 => {
@@ -32,7 +42,15 @@ fn fault(world: &mut World, partitions: bool) {
         11 => world.wish(index, Wish::Swap),
         12 => world.wish(index, Wish::Restart),
         13 => world.set_net(true, true),
-        14 if partitions => world.set_net(false, false),
+        14 if partitions => {
+            // Who is cut off stays so until the net is whole again.
+            if let Some(answers) = &mut world.witness
+                && *answers == [true; 2]
+            {
+                answers[index] = false;
+            }
+            world.set_net(false, false);
+        }
         14 => world.set_net(true, false),
         16 | 17 => world.nodes[index].gate = !world.nodes[index].gate,
         15 => world.nodes[index].dies_in = Some(world.random(30)),
@@ -58,12 +76,12 @@ fn seeds() -> u64 {
     std::env::var("LOCKSTEP_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(250)
 }
 
-fn campaign(seeds: std::ops::Range<u64>, partitions: bool) {
+fn campaign(seeds: std::ops::Range<u64>, cuts: Cuts) {
     for seed in seeds {
-        let mut world = pair(seed);
+        let mut world = pair(seed, cuts);
         world.log.push(format!("seed {seed}"));
         for _ in 0..25 {
-            fault(&mut world, partitions);
+            fault(&mut world, cuts);
             let pause = 1 + world.random(3_000) * world.random(2);
             world.run(pause);
             world.check_data();
@@ -84,10 +102,15 @@ fn campaign(seeds: std::ops::Range<u64>, partitions: bool) {
 
 #[test]
 fn faults_without_isolation_lose_nothing_and_end_whole() {
-    campaign(1..1 + seeds(), false);
+    campaign(1..1 + seeds(), Cuts::Heartbeats);
 }
 
 #[test]
 fn faults_with_isolation_never_overwrite_without_a_command() {
-    campaign(1_000_000..1_000_000 + seeds(), true);
+    campaign(1_000_000..1_000_000 + seeds(), Cuts::Everything);
+}
+
+#[test]
+fn a_witness_keeps_an_isolation_from_becoming_a_fork() {
+    campaign(2_000_000..2_000_000 + seeds(), Cuts::Witnessed);
 }

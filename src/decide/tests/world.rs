@@ -51,6 +51,8 @@ pub(super) struct Node {
     cut_short: bool,
     /// A wait rule is true on this node.
     pub(super) gate: bool,
+    /// The witness did not answer; until heartbeats return or the module is stopped.
+    cut_off: bool,
 }
 
 pub(super) struct World {
@@ -68,6 +70,8 @@ pub(super) struct World {
     /// An operator chose (`prim`, `--discard`): what the other side had may be gone.
     pub(super) chosen: bool,
     pub(super) partitioned: bool,
+    /// Whom a witness answers; `None`: no witness is configured.
+    pub(super) witness: Option<[bool; 2]>,
     pub(super) log: Vec<String>,
 }
 
@@ -85,14 +89,20 @@ pub(super) fn policy(own: usize, defaultprim: DefaultPrim) -> Policy {
         loop_interval_ms: 86_400_000,
         silence_ms: SILENCE_MS,
         link_detect_ms: 1_500,
+        witness: false,
         start_checked: false,
     }
 }
 
 impl World {
     pub(super) fn new(seed: u64) -> World {
+        World::with(seed, false)
+    }
+
+    /// `witness`: one is configured, and answers both.
+    pub(super) fn with(seed: u64, witness: bool) -> World {
         let node = |index: usize| {
-            let policy = policy(index, DefaultPrim::Alone);
+            let policy = Policy { witness, ..policy(index, DefaultPrim::Alone) };
             let boot = BootId(index as u128 + 1);
             Node {
                 name: policy.own.clone(),
@@ -112,6 +122,7 @@ impl World {
                 dies_in: None,
                 cut_short: false,
                 gate: false,
+                cut_off: false,
             }
         };
         let mut world = World {
@@ -127,6 +138,7 @@ impl World {
             blackout: false,
             chosen: false,
             partitioned: false,
+            witness: witness.then_some([true; 2]),
             log: Vec::new(),
         };
         for index in 0..2 {
@@ -263,16 +275,20 @@ impl World {
     /// As the hub looks at a module's failover rules.
     fn look_at_rules(&mut self, index: usize) {
         let reason = "rule x".to_owned();
-        let gate = self.nodes[index].gate.then(|| Gate { reason: reason.clone(), failed: true });
+        let stopped = self.role(index) == Some(Role::Stop);
+        let node = &mut self.nodes[index];
+        node.cut_off &= !self.hearts && !stopped;
+        let closed = node.gate || node.cut_off;
+        let gate = closed.then(|| Gate { reason: reason.clone(), failed: true });
         let Some(machine) = &self.nodes[index].machine else { return };
-        let (known, closed) = (machine.facts().gate == gate, gate.is_some());
+        let (known, closed) = (machine.facts().gate == gate, self.nodes[index].gate);
         if !known {
             self.event(index, Event::Gate(gate));
         }
         let Some(machine) = &self.nodes[index].machine else { return };
         let wish = match closed {
             true if machine.serves() || machine.follows() => Wish::Wait { reason },
-            false if machine.sleeps() => Wish::Wakeup,
+            false if machine.sleeps() && machine.facts().gate.is_none() => Wish::Wakeup,
             _ => return,
         };
         let caller = Caller::Rule("x".to_owned());
@@ -391,6 +407,14 @@ impl World {
                 Outcome::Done
             }
             Job::Uncover => Outcome::Done,
+            Job::AskWitness => {
+                let answers = self.witness.is_some_and(|answers| answers[index]);
+                self.nodes[index].cut_off = !answers;
+                match answers {
+                    true => Outcome::Done,
+                    false => Outcome::Failed("no witness answers".to_owned()),
+                }
+            }
             Job::KillGroup => {
                 self.nodes[index].application = false;
                 delay = 1;
@@ -404,7 +428,8 @@ impl World {
     /// The promises that hold at every moment.
     fn check(&self) {
         if self.active(0) && self.active(1) {
-            let excused = self.partitioned || self.chosen;
+            // One that is cut off holds what it is asked until it notices; that is no fork.
+            let excused = self.partitioned || self.chosen || self.witness.is_some();
             assert!(excused, "two primaries\n{}", self.tail());
         }
     }

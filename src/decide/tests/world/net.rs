@@ -213,7 +213,10 @@ impl World {
             }
         }
         self.link = link;
-        if !hearts && !link {
+        if let (true, Some(answers)) = (hearts, &mut self.witness) {
+            *answers = [true; 2];
+        }
+        if !hearts && !link && self.witness.is_none_or(|answers| answers == [true; 2]) {
             self.partitioned = true;
         }
         for node in &mut self.nodes {

@@ -27,7 +27,8 @@ impl World {
         node.tickets.clear();
         // The leader dials again and again, so its question comes again too.
         node.link_seen = false;
-        let policy = policy(index, DefaultPrim::Alone);
+        let policy =
+            Policy { witness: self.witness.is_some(), ..policy(index, DefaultPrim::Alone) };
         node.machine = Some(Machine::new(policy, node.memory.clone(), Moment(self.now)));
         node.report = self.now * 1_000;
         let life = node.life;
@@ -84,7 +85,7 @@ impl World {
         node.powered = true;
         node.memory = node.memory.clone().after_reboot();
         node.machine = Some(Machine::new(
-            policy(index, DefaultPrim::Alone),
+            Policy { witness: self.witness.is_some(), ..policy(index, DefaultPrim::Alone) },
             node.memory.clone(),
             Moment(self.now),
         ));
