@@ -295,8 +295,12 @@ impl Machine {
         }
         let counts = matches!(wish, Wish::Restart | Wish::StopStart | Wish::Wait { .. });
         let by_itself = matches!(caller, Caller::Identity(_) | Caller::Rule(_));
-        let wish = if counts && by_itself && self.cx.count_error() { Wish::Stop } else { wish };
-        let answer = self.wish(wish);
+        let over = counts && by_itself && self.cx.count_error();
+        let why = self.cx.memory.reason.clone();
+        let answer = self.wish(if over { Wish::Stop } else { wish });
+        if over {
+            self.cx.because(why);
+        }
         if let Err(refusal) = &answer {
             let text = format!("Action {name} not carried out: {refusal}");
             self.cx.log('W', "action-refused", text);

@@ -351,6 +351,7 @@ fn the_fourth_error_within_the_interval_stops_the_module() {
     }
     assert_eq!(states(&world), ["STOP NotReady", "ALONE Ready"], "{}", world.tail());
     assert!(world.log.iter().any(|line| line.ends_with("Action stop called by maxloop")));
+    assert!(world.reason(0).starts_with("stopped: more than 3"), "{}", world.reason(0));
 }
 
 #[test]
