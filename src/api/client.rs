@@ -129,6 +129,7 @@ fn limit_of(request: &Request) -> Duration {
             | Command::ClusterState
             | Command::Level
             | Command::Settings
+            | Command::Processes
             | Command::ResourceGet { .. }
     );
     match (asks, request.nodes == Nodes::Local) {

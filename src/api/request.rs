@@ -179,6 +179,13 @@ pub enum Command {
     },
     /// [`super::Data::Settings`].
     Settings,
+    /// `errd enable|disable`: watch the processes of this class, or not.
+    Class {
+        name: String,
+        value: Switch,
+    },
+    /// [`super::Data::Processes`]: what `errd` watches.
+    Processes,
 
     // Configuration. The daemon refuses what a running module does not allow, then lets
     // `cli::offline::answer` do the work in files and reads the result.
@@ -268,6 +275,9 @@ impl Command {
             LoopCheck => "checkloop",
             Set { setting, .. } => setting.as_str(),
             Settings => "settings",
+            Class { value: Switch::On, .. } => "errd enable",
+            Class { value: Switch::Off, .. } => "errd disable",
+            Processes => "errd list",
             Config => "config",
             Import { .. } => "import",
             Install { .. } => "module install",

@@ -1,6 +1,7 @@
 //! What a daemon answers, and the exit codes people's scripts rely on.
 use super::view::{
-    ClusterView, ConfigView, LevelView, ModuleSummary, ModuleView, ResourceView, SettingsView,
+    ClusterView, ConfigView, LevelView, ModuleSummary, ModuleView, ProcessView, ResourceView,
+    SettingsView,
 };
 use crate::logbook::Entry;
 use crate::model::NodeName;
@@ -36,6 +37,8 @@ pub mod code {
     pub const ALREADY_PRIMARY: &str = "already-primary";
     pub const ALREADY_SECONDARY: &str = "already-secondary";
     pub const ALREADY_UNINSTALLED: &str = "already-uninstalled";
+    /// `errd enable` of an enabled class, `errd disable` of one that is not.
+    pub const ALREADY_SWITCHED: &str = "already-switched";
     /// A person must say whose copy is right.
     pub const NEEDS_DECISION: &str = "needs-decision";
     pub const NO_MODULE: &str = "no-module";
@@ -153,6 +156,7 @@ pub enum Data {
     Level(LevelView),
     Resources(Vec<ResourceView>),
     Settings(SettingsView),
+    Processes(Vec<ProcessView>),
     Config(ConfigView),
     Log(Vec<Entry>),
 }

@@ -114,6 +114,22 @@ pub struct ResourceView {
     pub by: Option<String>,
 }
 
+/// A process or service that `errd` looks after, as it is configured and as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessView {
+    pub name: String,
+    pub service: bool,
+    pub class: String,
+    pub action: String,
+    pub at_least: u32,
+    /// `None`: no upper limit.
+    pub at_most: Option<u32>,
+    /// Its class is being watched now.
+    pub watched: bool,
+    /// Value of its resource, `None` before the first look.
+    pub value: Option<String>,
+}
+
 /// One installed module, from files alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleSummary {

@@ -1,8 +1,8 @@
 //! From a parsed command line to the one thing it asks for.
-use super::args::{CommandLine, NoSync, OnOff, OnOffStatus, Verb, Wait};
+use super::args::{CommandLine, ErrdVerb, NoSync, OnOff, OnOffStatus, Verb, Wait};
 use super::context::{Context, usage};
 use super::wait::{After, Goal};
-use super::{bench, cluster, log, module, processes, state};
+use super::{bench, cluster, lists, log, module, processes, state};
 use crate::api::{Command, Data, Nodes, Refusal, Response, Switch, UserSetting};
 use crate::model::Role;
 
@@ -65,6 +65,7 @@ fn small(context: &mut Context<'_>, verb: Verb) -> Result<u8, Refusal> {
         Verb::Config => context.ask_or_do(Command::Config)?,
         Verb::Confcheck => context.do_or_ask(Command::ConfCheck)?,
         Verb::Confinfo => context.do_or_ask(Command::ConfInfo)?,
+        Verb::Resources => return resources(context),
         Verb::Get { resource } => context.ask(Command::ResourceGet { resource })?,
         Verb::Set { resource, value, .. } => {
             context.ask(Command::ResourceSet { resource, value })?
@@ -79,7 +80,7 @@ fn small(context: &mut Context<'_>, verb: Verb) -> Result<u8, Refusal> {
         Verb::Boot { value: OnOffStatus::On } => set(context, UserSetting::Boot, OnOff::On)?,
         Verb::Boot { value: OnOffStatus::Off } => set(context, UserSetting::Boot, OnOff::Off)?,
         Verb::Failover { value } => set(context, UserSetting::Failover, value)?,
-        Verb::Errd { value } => set(context, UserSetting::Errd, value)?,
+        Verb::Errd(verb) => errd(context, verb)?,
         Verb::Checker { value } => set(context, UserSetting::Checker, value)?,
         _ => return Err(usage("this command is not known")),
     };
@@ -96,6 +97,20 @@ fn set(
         OnOff::Off => Switch::Off,
     };
     context.ask(Command::Set { setting, value })
+}
+
+fn errd(context: &mut Context<'_>, verb: ErrdVerb) -> Result<Vec<crate::api::Reply>, Refusal> {
+    match verb {
+        ErrdVerb::On => set(context, UserSetting::Errd, OnOff::On),
+        ErrdVerb::Off => set(context, UserSetting::Errd, OnOff::Off),
+        ErrdVerb::List => context.ask(Command::Processes),
+        ErrdVerb::Enable { class } => {
+            context.ask(Command::Class { name: class, value: Switch::On })
+        }
+        ErrdVerb::Disable { class } => {
+            context.ask(Command::Class { name: class, value: Switch::Off })
+        }
+    }
 }
 
 /// Waits for what somebody else does; as JSON the state at the end is told.
@@ -186,6 +201,14 @@ fn show_state(
     Ok(context.show_with(&replies, |data| match data {
         Data::Module(view) if local => state::local_line(view),
         other => state::text(other, verbose),
+    }))
+}
+
+fn resources(context: &mut Context<'_>) -> Result<u8, Refusal> {
+    let replies = context.ask(Command::ResourceGet { resource: None })?;
+    Ok(context.show_with(&replies, |data| match data {
+        Data::Resources(resources) => lists::resources(resources),
+        other => state::text(other, false),
     }))
 }
 

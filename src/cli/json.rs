@@ -4,8 +4,8 @@
 //! people's scripts read. Fields may be added; one that changes meaning or goes raises [`SCHEMA`].
 use super::state::{config_equal, marks};
 use crate::api::{
-    ClusterView, ConfigView, Data, ModuleView, NodeView, PeerView, Refusal, ReplicationView, Reply,
-    Response, SettingsView,
+    ClusterView, ConfigView, Data, ModuleView, NodeView, PeerView, ProcessView, Refusal,
+    ReplicationView, Reply, Response, SettingsView,
 };
 use crate::model::{NodeName, Progress};
 use serde_json::{Value, json};
@@ -52,6 +52,7 @@ pub fn data(data: &Data) -> Value {
         }
         Data::Resources(resources) => resources.iter().map(resource).collect(),
         Data::Settings(view) => settings(view),
+        Data::Processes(processes) => processes.iter().map(process).collect(),
         Data::Config(view) => config(view),
         // An entry's own form is the log's file format, which is as public as this.
         Data::Log(entries) => json!(entries),
@@ -164,6 +165,19 @@ fn settings(view: &SettingsView) -> Value {
 
 fn resource(view: &crate::api::ResourceView) -> Value {
     json!({ "name": view.name, "value": view.value, "since": view.since, "by": view.by })
+}
+
+fn process(view: &ProcessView) -> Value {
+    json!({
+        "name": view.name,
+        "service": view.service,
+        "class": view.class,
+        "action": view.action,
+        "at_least": view.at_least,
+        "at_most": view.at_most,
+        "watched": view.watched,
+        "value": view.value,
+    })
 }
 
 fn summary(view: &crate::api::view::ModuleSummary) -> Value {

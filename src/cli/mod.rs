@@ -18,6 +18,7 @@ mod cluster;
 mod context;
 mod dispatch;
 pub mod json;
+mod lists;
 mod log;
 mod module;
 pub mod offline;

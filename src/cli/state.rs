@@ -3,8 +3,7 @@
 //! `Local (n1) : PRIM Ready (uptodate)(Color : Green)`.
 use crate::api::view::LevelView;
 use crate::api::{
-    ClusterView, ConfigView, Data, ModuleView, PeerView, ReplicationView, ResourceView,
-    SettingsView,
+    ClusterView, ConfigView, Data, ModuleView, PeerView, ReplicationView, SettingsView,
 };
 use crate::model::{EngineStatus, Progress, Readiness, State};
 use std::fmt::Write;
@@ -19,8 +18,9 @@ pub fn text(data: &Data, verbose: bool) -> String {
         Data::Level(LevelView { version, pid, kernel }) => {
             format!("lockstep {version} (daemon {pid}, kernel {kernel})\n")
         }
-        Data::Resources(resources) => resources_text(resources),
+        Data::Resources(resources) => super::lists::resource_lines(resources),
         Data::Settings(settings) => settings_line(settings),
+        Data::Processes(processes) => super::lists::processes(processes),
         Data::Config(view) => config(view),
         Data::Log(entries) => entries.iter().map(|entry| format!("{entry}\n")).collect(),
     }
@@ -304,16 +304,6 @@ fn cluster(view: &ClusterView) -> String {
             let (name, id, mode) = (&module.module, module.id, &module.mode);
             let _ = writeln!(text, "  module {name:<12} id {id}, {mode}{applied}");
         }
-    }
-    text
-}
-
-fn resources_text(resources: &[ResourceView]) -> String {
-    let mut text = String::new();
-    for resource in resources {
-        let by = resource.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-        let since = resource.since.as_ref().map(|at| format!(" since {at}")).unwrap_or_default();
-        let _ = writeln!(text, "{} {}{by}{since}", resource.name, resource.value);
     }
     text
 }

@@ -1,5 +1,6 @@
 //! Whole command lines against a daemon made of fixed answers, and against none.
 pub(crate) mod fixture;
+mod questions;
 
 use crate::api::response::code;
 use crate::api::{Command, Exit, Refusal};

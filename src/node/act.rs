@@ -61,7 +61,7 @@ impl Control {
     }
 
     pub(super) async fn remember(&mut self, memory: Memory, durable: bool) {
-        let stored = Stored { boot: self.site.boot, memory, settings: self.settings };
+        let stored = self.stored(memory);
         let file = self.file.clone();
         let written = tokio::task::spawn_blocking(move || file.store(&stored, durable)).await;
         if let Ok(Err(error)) = written {
@@ -108,9 +108,18 @@ impl Control {
             // A wish of the automaton; the handler sends it as one.
             UserSetting::Failover => return Err("failover is decided by the automaton".to_owned()),
         }
-        let memory = self.machine.memory().clone();
-        let stored = Stored { boot: self.site.boot, memory, settings: self.settings };
+        self.store()
+    }
+
+    /// What people have switched is on disk when this returns.
+    pub(super) fn store(&self) -> Result<(), String> {
+        let stored = self.stored(self.machine.memory().clone());
         self.file.store(&stored, true).map_err(|error| error.to_string())
+    }
+
+    fn stored(&self, memory: Memory) -> Stored {
+        let (boot, settings) = (self.site.boot, self.settings);
+        Stored { boot, memory, settings, switched: self.switched.clone() }
     }
 
     pub(super) fn show(&mut self) {

@@ -115,6 +115,10 @@ impl Door {
                 Wish::Failover(value == Switch::On)
             }
             Command::Set { setting, value } => return set(task, setting, value).await,
+            Command::Class { name, value } => {
+                return switch_class(task, name, value, request.origin.caller()).await;
+            }
+            Command::Processes => return processes(task).await,
             Command::LoopIncrement => return count(task, LoopCount::Increment).await,
             Command::LoopReset => return count(task, LoopCount::Reset).await,
             Command::LoopCheck => return count(task, LoopCount::Check).await,
@@ -353,6 +357,19 @@ async fn set(task: &ModuleHandle, setting: UserSetting, value: Switch) -> Respon
         Ok(Err(reason)) => Response::refused("failed", reason, Exit::Failed),
         Err(_) => ended(),
     }
+}
+
+async fn switch_class(task: &ModuleHandle, name: String, value: Switch, by: String) -> Response {
+    let (answer, answered) = oneshot::channel();
+    let on = value == Switch::On;
+    let _ = task.inputs.send(Input::Class { name, on, by, answer }).await;
+    answered.await.unwrap_or_else(|_| ended())
+}
+
+async fn processes(task: &ModuleHandle) -> Response {
+    let (answer, answered) = oneshot::channel();
+    let _ = task.inputs.send(Input::Processes { answer }).await;
+    answered.await.map_or_else(|_| ended(), |list| Response::data(Data::Processes(list)))
 }
 
 fn ended() -> Response {

@@ -4,6 +4,7 @@
 //! One small file, `lockstep control 1 <crc32> <length>` and JSON, replaced by write, fsync, rename,
 //! fsync of the directory. What only the death of the daemon must not lose is written without the
 //! two fsyncs. On a full disk it takes the reserve of its folder.
+use super::classes::Switched;
 use crate::config::paths::Paths;
 use crate::decide::Memory;
 use crate::history::{is_full, with_reserve};
@@ -34,6 +35,9 @@ pub struct Stored {
     pub memory: Memory,
     #[serde(default)]
     pub settings: UserSettings,
+    /// As long as the module runs in this boot.
+    #[serde(default, skip_serializing_if = "Switched::is_empty")]
+    pub switched: Switched,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -141,7 +145,7 @@ mod tests {
     fn stored() -> Stored {
         let memory = Memory { role: Role::Prim, running: true, ..Memory::default() };
         let settings = UserSettings { boot: Some(true), ..UserSettings::default() };
-        Stored { boot: BootId(7), memory, settings }
+        Stored { boot: BootId(7), memory, settings, switched: Switched::default() }
     }
 
     #[test]

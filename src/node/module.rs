@@ -1,5 +1,6 @@
 //! The control task of one module: select, decide, act. It owns the automaton and everything that
 //! belongs to the module on this node; others talk to it through [`ModuleHandle`].
+use super::classes::Switched;
 use super::clock;
 use super::copy::Remembered;
 use super::engine::{EngineHandle, EngineSite};
@@ -12,7 +13,7 @@ use super::report::Reporter;
 use super::resources::Resources;
 use super::site::Site;
 use super::watching::{Seen, Watching};
-use crate::api::{ModuleView, UserSetting};
+use crate::api::{ModuleView, ProcessView, Response, UserSetting};
 use crate::checkers::Neighbour;
 use crate::decide::{Caller, Event, Machine, Memory, Moment, Refusal, Wish};
 use crate::logbook::{Level, Logbook, texts};
@@ -69,6 +70,17 @@ pub enum Input {
         value: String,
         by: String,
     },
+    /// `errd enable|disable`
+    Class {
+        name: String,
+        on: bool,
+        by: String,
+        answer: oneshot::Sender<Response>,
+    },
+    /// `errd list`
+    Processes {
+        answer: oneshot::Sender<Vec<ProcessView>>,
+    },
     /// End the task; the engine, if one runs, goes on.
     Quit {
         done: oneshot::Sender<()>,
@@ -97,6 +109,7 @@ pub(super) struct Control {
     pub(super) site: Arc<Site>,
     pub(super) machine: Machine,
     pub(super) settings: UserSettings,
+    pub(super) switched: Switched,
     pub(super) hands: Hands,
     pub(super) hearts: Hearts,
     pub(super) resources: Resources,
@@ -164,6 +177,7 @@ pub fn spawn(
         replies: HashMap::new(),
         next_ticket: 1,
         settings: stored.settings,
+        switched: stored.switched,
         ending: false,
         file,
         machine,
@@ -177,10 +191,13 @@ pub fn spawn(
 }
 
 fn load(file: &MemoryFile, journal: &Journal, boot: BootId) -> Stored {
-    let empty = Stored { boot, memory: Memory::default(), settings: UserSettings::default() };
+    let (settings, switched) = (UserSettings::default(), Switched::default());
+    let empty = Stored { boot, memory: Memory::default(), settings, switched };
     match file.load() {
         Ok(Some(stored)) if stored.boot == boot => stored,
-        Ok(Some(stored)) => Stored { boot, memory: stored.memory.after_reboot(), ..stored },
+        Ok(Some(Stored { memory, settings, .. })) => {
+            Stored { boot, memory: memory.after_reboot(), settings, ..empty }
+        }
         Ok(None) => empty,
         Err(error) => {
             journal.write("control", texts::other("memory", Level::Critical, error.to_string()));
@@ -309,6 +326,12 @@ impl Control {
                 self.set_resource(&name, &value, &by);
                 self.show();
             }
+            Input::Class { name, on, by, answer } => {
+                let _ = answer.send(self.switch_class(&name, on, &by));
+            }
+            Input::Processes { answer } => {
+                let _ = answer.send(self.processes());
+            }
             Input::Quit { .. } => {}
         }
     }
@@ -335,6 +358,9 @@ impl Control {
         let after = self.machine.state();
         if after != before {
             self.since = jiff::Timestamp::now();
+        }
+        if before.role != Role::Stop && after.role == Role::Stop {
+            self.switched = Switched::default();
         }
         if before.role == Role::Stop && after.role == Role::Wait {
             self.watching.begin();

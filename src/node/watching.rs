@@ -83,6 +83,11 @@ impl Watching {
         self.rules = Rules::new(self.set.rules.clone(), self.timing.0, self.timing.1);
     }
 
+    /// Processes of this class are being watched.
+    pub fn watches(&self, class: &When) -> bool {
+        self.classes.iter().any(|(known, _)| known == class)
+    }
+
     /// What a person is told about a rule: what its resources say.
     fn why(&self, label: &str) -> String {
         let rule = self.set.rules.iter().find(|rule| rule.label == label);
@@ -116,7 +121,7 @@ impl Active {
             When::Second => self.follows,
             When::Both => self.serves || self.follows,
             When::Sec => self.follows || self.serves && self.role == Role::Alone,
-            // Switched on by hand only.
+            // Switched on by hand only, see `classes`.
             When::Named(_) => false,
         }
     }
@@ -205,9 +210,11 @@ impl Control {
     fn keep_processes(&mut self, active: Active) {
         let Some(errd) = self.watching.errd.clone() else { return };
         let on = self.settings.errd.unwrap_or(true);
+        let at_rest = active.role != Role::Stop && !self.machine.busy();
+        let works = active.serves || active.follows || at_rest;
         for class in errd.procs.iter().map(|proc| &proc.class) {
-            let runs = self.watching.classes.iter().any(|(known, _)| known == class);
-            match on && active.holds(class) {
+            let runs = self.watching.watches(class);
+            match on && self.switched.holds(class, active.holds(class), works) {
                 true if !runs => {
                     let seen = self.watching.seen.clone();
                     let watch =
@@ -353,7 +360,7 @@ impl Control {
 
     async fn process(&mut self, process: ProcReading) {
         let ProcReading { reading, proc } = process;
-        if !self.watching.classes.iter().any(|(class, _)| *class == proc.class) {
+        if !self.watching.watches(&proc.class) {
             return;
         }
         let value = if reading.up { "up" } else { "down" };

@@ -2,11 +2,13 @@
 //! spellings (`-H NODES cmd`, `-E M`, `-G`, `state -lq`, `SAFEMODULE`) among them.
 mod bench;
 mod cluster;
+mod errd;
 mod later;
 mod module;
 
 pub use bench::{BenchGroup, BenchOptions};
 pub use cluster::{Addresses, ClusterVerb};
+pub use errd::ErrdVerb;
 pub use later::later;
 pub use module::ModuleVerb;
 
@@ -240,6 +242,9 @@ pub enum Verb {
     /// Found or join a cluster, check and apply cluster.xml, see the nodes
     #[command(subcommand, after_help = "Example: lockstep cluster state")]
     Cluster(ClusterVerb),
+    /// Show all resources of the module: value, who set it, since when
+    #[command(after_help = "Example: lockstep resources -m web")]
+    Resources,
     /// Show a resource, or all of them
     #[command(after_help = "Example: lockstep get -m web -r heartbeat.default")]
     Get {
@@ -274,9 +279,9 @@ pub enum Verb {
     /// Allow automatic take-over, or not (set it on all nodes)
     #[command(after_help = "Example: lockstep -H '*' failover off -m web")]
     Failover { value: OnOff },
-    /// Watch the module's processes, or not
-    #[command(after_help = "Example: lockstep errd off -m web")]
-    Errd { value: OnOff },
+    /// Watch the module's processes or not, all or a class of them
+    #[command(subcommand, after_help = "Example: lockstep errd list -m web")]
+    Errd(ErrdVerb),
     /// Let the module's checkers act, or not
     #[command(after_help = "Example: lockstep checker off -m web")]
     Checker { value: OnOff },

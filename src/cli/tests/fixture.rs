@@ -1,7 +1,7 @@
 //! A daemon made of fixed answers, and a way to run command lines.
 use crate::api::{
-    Command, Data, Fanout, Handler, HeartbeatView, ModuleView, PeerView, Refusal, Remote,
-    ReplicationView, Replies, Request, Response, SettingsView,
+    Command, Data, Fanout, Handler, HeartbeatView, ModuleView, PeerView, ProcessView, Refusal,
+    Remote, ReplicationView, Replies, Request, ResourceView, Response, SettingsView,
 };
 use crate::cli::{Output, run};
 use crate::config::paths::Paths;
@@ -123,6 +123,38 @@ pub fn view(state: State) -> ModuleView {
     }
 }
 
+fn processes() -> Vec<ProcessView> {
+    let nginx = ProcessView {
+        name: "nginx".into(),
+        service: true,
+        class: "prim".into(),
+        action: "restart".into(),
+        at_least: 1,
+        at_most: None,
+        watched: true,
+        value: Some("up".into()),
+    };
+    let dump = ProcessView {
+        name: "dump".into(),
+        service: false,
+        class: "backup".into(),
+        action: "repair.sh".into(),
+        at_most: Some(2),
+        watched: false,
+        value: None,
+        ..nginx.clone()
+    };
+    vec![nginx, dump]
+}
+
+fn resources() -> Vec<ResourceView> {
+    let (since, by) = (Some("2026-02-03T04:05:06Z".into()), Some("rfs".into()));
+    vec![
+        ResourceView { name: "rfs.uptodate".into(), value: "up".into(), since, by },
+        ResourceView { name: "custom.x".into(), value: "init".into(), since: None, by: None },
+    ]
+}
+
 /// Answers `State` with the next of `states` (the last one for ever), refuses what is listed.
 pub struct Canned {
     pub states: Vec<State>,
@@ -148,6 +180,8 @@ impl Handler for Canned {
                     None => Response::data(Data::Modules(vec![view])),
                 }
             }
+            (Command::Processes, None) => Response::data(Data::Processes(processes())),
+            (Command::ResourceGet { .. }, None) => Response::data(Data::Resources(resources())),
             (_, Some(refusal)) => Response::Refused(refusal.clone()),
             _ => Response::ok(),
         };

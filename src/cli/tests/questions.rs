@@ -1,0 +1,47 @@
+//! What a module is asked: watched processes, resources.
+use super::fixture::{PRIM, daemon, lockstep, run_as};
+use crate::api::{Command, Switch};
+
+#[test]
+fn watched_processes_are_a_table_and_a_document() {
+    let daemon = daemon(&[PRIM], None);
+    let ran = lockstep("errd list -m web", &daemon.paths);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    insta::assert_snapshot!(ran.out, @"
+    NAME   KIND     CLASS   ACTION     WANTED     VALUE
+    nginx  service  prim    restart    1 or more  up
+    dump   process  backup  repair.sh  1 to 2     not watched
+    ");
+    let ran = lockstep("errd list -m web --json", &daemon.paths);
+    let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    insta::assert_snapshot!(document["answers"][0]["data"][1], @r#"{"action":"repair.sh","at_least":1,"at_most":2,"class":"backup","name":"dump","service":false,"value":null,"watched":false}"#);
+}
+
+#[test]
+fn resources_are_a_table_and_get_keeps_its_lines() {
+    let daemon = daemon(&[PRIM], None);
+    let ran = lockstep("resources -m web", &daemon.paths);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    insta::assert_snapshot!(ran.out, @"
+    RESOURCE      VALUE  BY   SINCE
+    rfs.uptodate  up     rfs  2026-02-03T04:05:06Z
+    custom.x      init   -    -
+    ");
+    let ran = lockstep("get -m web", &daemon.paths);
+    let lines = "rfs.uptodate up by rfs since 2026-02-03T04:05:06Z\ncustom.x init\n";
+    assert_eq!((ran.code, ran.out.as_str()), (0, lines));
+    assert_eq!(lockstep("resources", &daemon.paths).code, 2, "which module?");
+}
+
+#[test]
+fn both_old_and_new_words_switch_errd() {
+    let daemon = daemon(&[PRIM], None);
+    for line in ["errd suspend -m web", "errd resume -m web", "errd enable dump -m web"] {
+        assert_eq!(run_as("safekit", line, &daemon.paths).code, 0, "{line}");
+    }
+    let seen = daemon.canned.seen.lock().unwrap();
+    let asked: Vec<&Command> = seen.iter().map(|request| &request.command).collect();
+    let errd = |value| Command::Set { setting: crate::api::UserSetting::Errd, value };
+    let class = Command::Class { name: "dump".into(), value: Switch::On };
+    assert_eq!(asked, [&errd(Switch::Off), &errd(Switch::On), &class]);
+}
