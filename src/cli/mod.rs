@@ -4,6 +4,7 @@
 //! args      words -> CommandLine (clap), both names of the program, old spellings
 //! dispatch  CommandLine -> one verb
 //! ask       a request to the daemon, or `offline` where files are enough
+//! completion  words for Tab, manual pages
 //! bench     replication measured on the user's own pair
 //! show      the answers of one or more nodes as text or JSON; `state`, `json` render
 //! wait      asking for the state until it is as wished
@@ -15,6 +16,7 @@ pub mod args;
 mod ask;
 mod bench;
 mod cluster;
+mod completion;
 mod context;
 mod dispatch;
 pub mod json;

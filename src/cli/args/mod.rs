@@ -12,6 +12,7 @@ pub use errd::ErrdVerb;
 pub use later::later;
 pub use module::ModuleVerb;
 
+use super::completion::Shell;
 use crate::model::{ModuleName, Role};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -288,6 +289,22 @@ pub enum Verb {
     /// Measure replication on this pair: throughput and latency beside the plain file system
     #[command(after_help = "Example: lockstep bench -m web --seconds 1 --with-return")]
     Bench(BenchOptions),
+    /// Print what makes a shell complete the words of lockstep
+    #[command(
+        after_help = "zsh:  lockstep completion zsh >/usr/local/share/zsh/site-functions/_lockstep\n\
+        fish: lockstep completion fish >/etc/fish/vendor_completions.d/lockstep.fish\n\n\
+        Example: lockstep completion bash >/etc/bash_completion.d/lockstep"
+    )]
+    Completion { shell: Shell },
+    /// What a shell asks at each Tab
+    #[command(hide = true)]
+    Complete {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<std::ffi::OsString>,
+    },
+    /// Write manual pages into a directory (for packages)
+    #[command(hide = true)]
+    Man { dir: PathBuf },
     /// Run the node's daemon in the foreground
     #[command(after_help = "Example: lockstep daemon")]
     Daemon,
