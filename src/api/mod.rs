@@ -18,12 +18,14 @@
 //! known is ignored, so both may grow; a daemon refuses a greater `v` in one sentence.
 pub mod client;
 pub mod fanout;
+pub mod preflight;
 pub mod request;
 pub mod response;
 pub mod server;
 pub mod view;
 
 pub use fanout::{Fanout, Remote};
+pub use preflight::{AccountView, Finding, Grade, OwnerView, PreflightView};
 pub use request::{Command, Nodes, Origin, Request, Switch, UserSetting};
 pub use response::{Data, Exit, Refusal, Reply, Response};
 pub use server::{Handler, Replies};

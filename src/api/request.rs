@@ -212,6 +212,8 @@ pub enum Command {
     /// [`super::Data::Config`].
     ConfInfo,
     ModuleList,
+    /// [`super::Data::Preflight`]: of the module, or of all.
+    Preflight,
     /// Make this text the node's `cluster.xml` and use it (`None`: read the file again).
     ClusterConfig {
         xml: Option<String>,
@@ -285,6 +287,7 @@ impl Command {
             ConfCheck => "confcheck",
             ConfInfo => "confinfo",
             ModuleList => "module list",
+            Preflight => "preflight",
             ClusterConfig { .. } => "cluster config",
             ClusterConfInfo => "cluster confinfo",
             Log { .. } => "log",

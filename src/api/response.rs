@@ -1,4 +1,5 @@
 //! What a daemon answers, and the exit codes people's scripts rely on.
+use super::preflight::PreflightView;
 use super::view::{
     ClusterView, ConfigView, LevelView, ModuleSummary, ModuleView, ProcessView, ResourceView,
     SettingsView,
@@ -158,6 +159,7 @@ pub enum Data {
     Settings(SettingsView),
     Processes(Vec<ProcessView>),
     Config(ConfigView),
+    Preflight(PreflightView),
     Log(Vec<Entry>),
 }
 

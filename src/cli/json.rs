@@ -4,7 +4,7 @@
 //! people's scripts read. Fields may be added; one that changes meaning or goes raises [`SCHEMA`].
 use super::state::{config_equal, marks};
 use crate::api::{
-    ClusterView, ConfigView, Data, ModuleView, NodeView, PeerView, ProcessView, Refusal,
+    ClusterView, ConfigView, Data, Finding, ModuleView, NodeView, PeerView, ProcessView, Refusal,
     ReplicationView, Reply, Response, SettingsView,
 };
 use crate::model::{NodeName, Progress};
@@ -54,6 +54,9 @@ pub fn data(data: &Data) -> Value {
         Data::Settings(view) => settings(view),
         Data::Processes(processes) => processes.iter().map(process).collect(),
         Data::Config(view) => config(view),
+        Data::Preflight(view) => json!({
+            "findings": view.findings.iter().map(finding).collect::<Value>(),
+        }),
         // An entry's own form is the log's file format, which is as public as this.
         Data::Log(entries) => json!(entries),
     }
@@ -204,6 +207,16 @@ fn cluster(view: &ClusterView) -> Value {
         })
     };
     json!({ "me": view.me, "nodes": view.nodes.iter().map(node).collect::<Value>() })
+}
+
+fn finding(finding: &Finding) -> Value {
+    json!({
+        "grade": finding.grade.as_str(),
+        "check": finding.check,
+        "place": finding.place,
+        "text": finding.text,
+        "remedy": finding.remedy,
+    })
 }
 
 fn config(view: &ConfigView) -> Value {

@@ -6,6 +6,7 @@
 //! ask       a request to the daemon, or `offline` where files are enough
 //! completion  words for Tab, manual pages
 //! bench     replication measured on the user's own pair
+//! preflight what would keep a node or a module from working
 //! show      the answers of one or more nodes as text or JSON; `state`, `json` render
 //! wait      asking for the state until it is as wished
 //! ```
@@ -24,6 +25,7 @@ mod lists;
 mod log;
 mod module;
 pub mod offline;
+mod preflight;
 mod processes;
 mod show;
 pub mod state;

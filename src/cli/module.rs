@@ -121,7 +121,7 @@ fn getports(context: &mut Context<'_>) -> Result<u8, Refusal> {
 }
 
 /// UDP port of the data link: 5600 + 4 (id - 1).
-fn data_port(id: u32) -> Result<u32, Refusal> {
+pub fn data_port(id: u32) -> Result<u32, Refusal> {
     let port = id.checked_sub(1).and_then(|id| id.checked_mul(4)).map(|offset| 5600 + offset);
     port.filter(|port| *port <= u32::from(u16::MAX))
         .ok_or_else(|| failed(format!("id {id} gives no port: ids go from 1 to 14984")))

@@ -23,6 +23,7 @@ pub fn answer(paths: &Paths, request: &Request) -> Option<Response> {
     let module = request.module.as_ref();
     let result = match &request.command {
         Command::ModuleList => list(&store),
+        Command::Preflight => super::preflight::look(paths, module),
         Command::Import { package } => import(&store, module, package),
         Command::ClusterConfig { xml } => cluster_config(paths, xml.as_deref()),
         Command::ClusterConfInfo => cluster_config_view(paths),

@@ -11,10 +11,20 @@ impl Context<'_> {
 
     /// As `show`, with the text of data made by `text`.
     pub fn show_with(&mut self, replies: &[Reply], text: impl Fn(&Data) -> String) -> u8 {
+        self.show_at(replies, 0, text)
+    }
+
+    /// As `show_with`; where every node has answered, `answered` is the exit code.
+    pub fn show_at(
+        &mut self,
+        replies: &[Reply],
+        answered: u8,
+        text: impl Fn(&Data) -> String,
+    ) -> u8 {
         let replies: Vec<&Reply> =
             replies.iter().filter(|r| !matches!(r.response, Response::Progress { .. })).collect();
         let exit = replies.iter().map(|reply| self.exit_of_reply(reply)).find(|code| *code != 0);
-        let exit = exit.unwrap_or(0);
+        let exit = exit.unwrap_or(answered);
         if self.json {
             self.print_json(exit, replies.iter().map(|reply| json::answer(reply)).collect());
         }

@@ -64,6 +64,7 @@ impl Door {
             | Command::ConfCheck
             | Command::ConfInfo
             | Command::ModuleList
+            | Command::Preflight
             | Command::ClusterConfInfo
             | Command::Log { .. }
             | Command::Print { .. } => self.in_files(request).await,

@@ -1,0 +1,112 @@
+//! `preflight`: what would keep a node or a module from working, found before it matters.
+//!
+//! ```text
+//! node     this machine: kernel, disks, addresses, certificate     ┐ on each node that is meant,
+//! module   its scripts, directories, ports, services of systemd    ┘ with or without a daemon
+//! links    what the daemons say of the ways between the nodes       asked by the command
+//! compare  clocks, numbers of the owners: answers side by side      in the command
+//! ```
+//! A failure is what will not work; a warning is what works today; a note is good to know. Nothing
+//! is changed, and nothing of Lockstep decides by what is found here.
+use super::context::{Context, failed};
+use super::offline;
+use crate::api::{Command, Data, Exit, Nodes, Refusal, Reply, Response};
+use crate::api::{Finding, Grade, PreflightView};
+use crate::config::paths::Paths;
+use crate::config::store::ModuleStore;
+use crate::model::ModuleName;
+use std::fmt::Write;
+
+mod compare;
+mod links;
+mod module;
+mod node;
+
+/// What this machine says of itself, and of the module or of all that are installed.
+pub fn look(paths: &Paths, module: Option<&ModuleName>) -> Result<Response, Refusal> {
+    let clock = format!("{:.6}", jiff::Timestamp::now());
+    let mut findings = Vec::new();
+    node::look(paths, &mut findings);
+    let store = ModuleStore::new(paths.clone());
+    let installed = store.list().map_err(|error| offline::refusal(&error))?;
+    let known = |name: &ModuleName| installed.iter().any(|module| module.name == *name);
+    if let Some(name) = module
+        && !known(name)
+    {
+        return Ok(Response::no_module(name));
+    }
+    let mut owners = Vec::new();
+    for installed in installed.iter().filter(|one| module.is_none_or(|name| one.name == *name)) {
+        module::look(paths, &store, installed, &mut findings, &mut owners);
+    }
+    let accounts = compare::accounts();
+    Ok(Response::data(Data::Preflight(PreflightView { clock, findings, owners, accounts })))
+}
+
+pub fn preflight(context: &mut Context<'_>) -> Result<u8, Refusal> {
+    let mut replies = context.do_or_ask(Command::Preflight)?;
+    let daemon = context.daemon_answers();
+    if daemon {
+        links::add(context, &mut replies)?;
+    } else if let Some(view) = views(&mut replies).into_iter().next() {
+        view.findings.push(Finding::new(
+            Grade::Failure,
+            "daemon",
+            "lockstep daemon",
+            "does not run on this node, so the ways to the other nodes were not tried",
+            "start it as root: lockstep daemon",
+        ));
+    }
+    if context.nodes == Nodes::Local {
+        for view in views(&mut replies) {
+            let text = "clocks and owners of two nodes are compared with -H '*' only";
+            view.findings.push(Finding::new(Grade::Note, "one-node", "this node", text, ""));
+        }
+    }
+    compare::add(&mut replies);
+    if replies.is_empty() {
+        return Err(failed("no node has answered; see `lockstep cluster state`"));
+    }
+    let fails = views(&mut replies).iter().any(|view| view.worst() == Some(Grade::Failure));
+    let exit = if fails { Exit::Refused as u8 } else { 0 };
+    Ok(context.show_at(&replies, exit, |data| match data {
+        Data::Preflight(view) => text(view),
+        other => super::state::text(other, false),
+    }))
+}
+
+/// The findings of those that answered.
+fn views(replies: &mut [Reply]) -> Vec<&mut PreflightView> {
+    replies
+        .iter_mut()
+        .filter_map(|reply| match &mut reply.response {
+            Response::Data { data: Data::Preflight(view) } => Some(view),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The worst first; then what it means for the person who asked.
+fn text(view: &PreflightView) -> String {
+    let mut findings: Vec<&Finding> = view.findings.iter().collect();
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.grade));
+    let mut text = String::new();
+    for finding in findings {
+        let grade = finding.grade.as_str();
+        let _ = writeln!(text, "{grade:<8} {}: {}", finding.place, finding.text);
+        if !finding.remedy.is_empty() {
+            let _ = writeln!(text, "{:<8} -> {}", "", finding.remedy);
+        }
+    }
+    let count = |grade| view.findings.iter().filter(|finding| finding.grade == grade).count();
+    let (failures, warnings) = (count(Grade::Failure), count(Grade::Warning));
+    let verdict = match (failures, warnings) {
+        (0, 0) => "ready".to_owned(),
+        (0, _) => format!("ready, with {warnings} to look at"),
+        _ => format!("not ready: {failures} will fail, {warnings} more to look at"),
+    };
+    text + &verdict + "\n"
+}
+
+#[cfg(test)]
+mod tests;

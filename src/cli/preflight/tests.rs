@@ -1,0 +1,87 @@
+use super::super::tests::fixture::{PRIM, daemon, lockstep, node};
+use super::*;
+use crate::api::{AccountView, OwnerView};
+
+fn view(clock: &str, accounts: &[(bool, &str, u32)]) -> PreflightView {
+    let account = |(group, name, id): &(bool, &str, u32)| AccountView {
+        group: *group,
+        name: (*name).to_owned(),
+        id: *id,
+    };
+    PreflightView {
+        clock: clock.to_owned(),
+        findings: Vec::new(),
+        owners: vec![OwnerView {
+            module: ModuleName::new("web").unwrap(),
+            dir: "/srv/web".into(),
+            group: false,
+            id: 104,
+        }],
+        accounts: accounts.iter().map(account).collect(),
+    }
+}
+
+fn compared(one: PreflightView, two: PreflightView) -> Vec<(Grade, String)> {
+    let reply = |name: &str, view| Reply {
+        node: Some(node(name)),
+        last: false,
+        response: Response::data(Data::Preflight(view)),
+    };
+    let mut replies = [reply("n1", one), reply("n2", two)];
+    compare::add(&mut replies);
+    let found = views(&mut replies).into_iter().flat_map(|view| view.findings.clone());
+    found.map(|finding| (finding.grade, finding.text)).collect()
+}
+
+#[test]
+fn a_number_must_mean_the_same_name_on_both_nodes() {
+    let clock = "2026-02-03T04:05:06Z";
+    let db = view(clock, &[(false, "postgres", 104), (true, "ntp", 104)]);
+    assert_eq!(compared(db.clone(), db.clone()), []);
+    let moved = compared(db.clone(), view(clock, &[(false, "postgres", 108)]));
+    assert_eq!(moved[0].0, Grade::Failure);
+    assert!(moved[0].1.contains("number 104 on n1 and 108 on n2"), "{moved:?}");
+    let taken = compared(db.clone(), view(clock, &[(false, "ntp", 104)]));
+    assert!(taken[0].1.contains("which is ntp on n2"), "{taken:?}");
+    let unknown = compared(db, view(clock, &[(true, "postgres", 104)]));
+    assert_eq!((unknown.len(), unknown[0].0), (1, Grade::Warning), "{unknown:?}");
+}
+
+#[test]
+fn clocks_a_second_apart_are_a_note() {
+    let at = |clock| view(clock, &[]);
+    let near = compared(at("2026-02-03T04:05:06Z"), at("2026-02-03T04:05:06.9Z"));
+    assert_eq!(near, []);
+    let far = compared(at("2026-02-03T04:05:06Z"), at("2026-02-03T04:05:03.5Z"));
+    assert_eq!((far.len(), far[0].0), (1, Grade::Note));
+    assert!(far[0].1.contains("2.5 s apart"), "{far:?}");
+}
+
+#[test]
+fn what_will_fail_is_exit_three_with_a_document_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    assert_eq!(lockstep("module install -m web", &paths).code, 0);
+    let ran = lockstep("preflight -m web", &paths);
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    for part in
+        ["failure  lockstep daemon: ", "failure  module web: ", "cluster.xml", "not ready: "]
+    {
+        assert!(ran.out.contains(part), "{part}: {}", ran.out);
+    }
+    let document: serde_json::Value =
+        serde_json::from_str(&lockstep("preflight --json", &paths).out).unwrap();
+    assert_eq!(document["exit"], 3);
+    let first = &document["answers"][0]["data"]["findings"][0];
+    for field in ["grade", "check", "place", "text", "remedy"] {
+        assert!(first[field].is_string(), "{field}: {document}");
+    }
+    assert_eq!(lockstep("preflight -m nosuch", &paths).code, 1);
+}
+
+#[test]
+fn a_node_that_does_not_answer_is_told_apart() {
+    let daemon = daemon(&[PRIM], None);
+    let ran = lockstep("-H n1,n2 preflight -m web", &daemon.paths);
+    assert_ne!(ran.code, 2, "{}", ran.err);
+}
