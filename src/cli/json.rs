@@ -32,6 +32,11 @@ pub fn refusal(node: Option<&NodeName>, refusal: &Refusal) -> Value {
     one(node, false, json!(refusal.code), json!(refusal.text), Value::Null)
 }
 
+/// What a command found out about a node, or about this one without its daemon.
+pub fn found(node: Option<&NodeName>, data: Value) -> Value {
+    one(node, true, Value::Null, Value::Null, data)
+}
+
 /// What a command measured by itself.
 pub fn measured(node: &NodeName, data: Value) -> Value {
     one(Some(node), true, Value::Null, Value::Null, data)

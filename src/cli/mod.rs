@@ -6,6 +6,7 @@
 //! ask       a request to the daemon, or `offline` where files are enough
 //! completion  words for Tab, manual pages
 //! bench     replication measured on the user's own pair
+//! explain   why a module is in its state
 //! preflight what would keep a node or a module from working
 //! show      the answers of one or more nodes as text or JSON; `state`, `json` render
 //! wait      asking for the state until it is as wished
@@ -20,6 +21,7 @@ mod cluster;
 mod completion;
 mod context;
 mod dispatch;
+mod explain;
 pub mod json;
 mod lists;
 mod log;

@@ -289,6 +289,9 @@ pub enum Verb {
     /// Measure replication on this pair: throughput and latency beside the plain file system
     #[command(after_help = "Example: lockstep bench -m web --seconds 1 --with-return")]
     Bench(BenchOptions),
+    /// Say why the module is in its state on this node, and what can be done now
+    #[command(after_help = "Example: lockstep explain -m web")]
+    Explain,
     /// Look for what would keep this node and its modules from working; exit 3 if something will
     #[command(after_help = "Example: lockstep -H '*' preflight -m web")]
     Preflight,

@@ -1,6 +1,9 @@
 //! What a module is asked: watched processes, resources.
-use super::fixture::{PRIM, daemon, lockstep, run_as};
+use super::fixture::{PRIM, daemon, lockstep, module, run_as};
 use crate::api::{Command, Switch};
+use crate::config::paths::Paths;
+use crate::logbook::{Entry, Logbook, texts};
+use crate::model::State;
 
 #[test]
 fn watched_processes_are_a_table_and_a_document() {
@@ -44,4 +47,25 @@ fn both_old_and_new_words_switch_errd() {
     let errd = |value| Command::Set { setting: crate::api::UserSetting::Errd, value };
     let class = Command::Class { name: "dump".into(), value: Switch::On };
     assert_eq!(asked, [&errd(Switch::Off), &errd(Switch::On), &class]);
+}
+
+#[test]
+fn explain_reads_the_log_without_a_daemon_and_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    let book = Logbook::open(&paths, &module()).unwrap();
+    for text in [texts::local_state(PRIM), texts::stop_maxloop(), texts::local_state(State::STOP)] {
+        book.write(&Entry::now(&module(), "control", text)).unwrap();
+    }
+    let ran = lockstep("explain -m web", &paths);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(lines.len(), 3, "{}", ran.out);
+    assert!(lines[0].ends_with("  Action stop called by maxloop"), "{}", ran.out);
+    assert!(lines[2].starts_with("-> Error: lockstep daemon not running"), "{}", ran.out);
+    let ran = lockstep("explain -m web --json", &paths);
+    let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let data = &document["answers"][0]["data"];
+    assert_eq!(data["chain"][0]["code"], "stop-maxloop");
+    assert_eq!(data["role"], serde_json::Value::Null);
 }
