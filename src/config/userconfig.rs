@@ -127,20 +127,16 @@ pub struct VirtualAddress {
     pub prefix: Option<u8>,
     /// The address becomes the source of outgoing connections.
     pub one_side: bool,
-    /// Says again and again who has the address: period and total time.
-    pub arpreroute: Option<ArpReroute>,
+    /// Say at least this often who has the address (`arpreroute` with `arpinterval`).
+    pub arpreroute: Option<Duration>,
+    /// How long that is repeated, in any case.
+    pub arp_elapse: Duration,
     /// Watch that the address is there (`virtual_addr check=`).
     pub check: bool,
     /// Watch the interface's link (`interface check=`).
     pub check_interface: bool,
     /// Count connections.
     pub connections: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ArpReroute {
-    pub interval: Duration,
-    pub elapse: Duration,
 }
 
 /// `<rfs>`: what is mirrored.

@@ -20,7 +20,8 @@ impl Addresses {
             interface: address.interface.clone(),
             prefix: address.prefix,
             one_side: address.one_side,
-            refresh: address.arpreroute.map(|reroute| reroute.interval),
+            refresh: address.arpreroute,
+            elapse: address.arp_elapse,
         });
         Addresses { wanted: wanted.collect(), held: Vec::new() }
     }

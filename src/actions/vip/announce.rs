@@ -1,11 +1,12 @@
-//! Telling the link where a held address is, for as long as it is held (rule R16).
+//! Telling the link where a held address is (rule R16).
 //!
 //! ```text
 //! take      0   50   150   350   750 ms      burst: switches and neighbours learn, losses covered
-//! then      every 10 s for a minute, every 60 s after
+//! then      every 10 s for a minute, every 60 s after, until `arpelapse` has passed
 //! foreign   at once when somebody else claims the address (at most every 10 s, RFC 5227 2.4 c)
-//! asked     a burst again, e.g. after the network healed
+//! asked     all of this again, e.g. after the network healed
 //! ```
+//! Claims of others are answered as long as the address is held.
 use super::frames::{self, Claim, Mac};
 use super::packet::PacketSocket;
 use std::net::IpAddr;
@@ -29,23 +30,26 @@ pub(super) struct Claimed {
     pub mac: Mac,
     /// Shorter refresh wanted by the configuration (`arpinterval`).
     pub refresh: Option<Duration>,
+    /// Nothing is repeated later than this (`arpelapse`); the burst is always sent.
+    pub elapse: Duration,
 }
 
-/// When the next announcement is due, counted from the last burst's begin. Pure: `sent` counts
-/// announcements since then.
-fn next_after(sent: usize, refresh: Option<Duration>) -> Duration {
+/// When the next announcement is due, counted from the last burst's begin; `None`: no more. Pure:
+/// `sent` counts announcements since then.
+fn next_after(sent: usize, refresh: Option<Duration>, elapse: Duration) -> Option<Duration> {
     if let Some(at) = BURST_MS.get(sent) {
-        return Duration::from_millis(*at);
+        return Some(Duration::from_millis(*at));
     }
     let nth = (sent - BURST_MS.len()) as u32 + 1;
     let shorter = |usual: Duration| refresh.map_or(usual, |wanted| wanted.min(usual));
     let young = shorter(REFRESH_YOUNG);
     let young_count = (YOUNG.as_millis() / young.as_millis().max(1)) as u32;
-    if nth <= young_count {
+    let at = if nth <= young_count {
         young * nth
     } else {
         young * young_count + shorter(REFRESH_OLD) * (nth - young_count)
-    }
+    };
+    (at <= elapse).then_some(at)
 }
 
 /// Announces until it is aborted.
@@ -61,9 +65,9 @@ pub(super) async fn announce(
     let mut sent = 0;
     let mut defended: Option<Instant> = None;
     loop {
-        let due = begin + next_after(sent, claimed.refresh);
+        let due = next_after(sent, claimed.refresh, claimed.elapse).map(|after| begin + after);
         let claim = tokio::select! {
-            () = sleep_until(due) => None,
+            () = reached(due) => None,
             () = again.notified() => {
                 (begin, sent) = (Instant::now(), 0);
                 continue;
@@ -75,7 +79,7 @@ pub(super) async fn announce(
                 },
                 Err(error) => {
                     tracing::warn!(address = %claimed.addr, %error, "cannot listen for claims");
-                    sleep_until(due).await;
+                    reached(due).await;
                     None
                 }
             },
@@ -97,6 +101,13 @@ pub(super) async fn announce(
     }
 }
 
+async fn reached(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// An interface that forwards IPv6 says so in its advertisements, else hosts would drop it from
 /// their router lists (RFC 4861 section 4.4, R flag).
 fn forwards(claimed: &Claimed) -> bool {
@@ -108,18 +119,29 @@ fn forwards(claimed: &Claimed) -> bool {
 mod tests {
     use super::*;
 
+    const LONG: Duration = Duration::from_secs(1200);
+
     #[test]
     fn announcements_come_as_a_burst_then_rarely() {
-        let at = |sent| next_after(sent, None).as_millis();
+        let at = |sent| next_after(sent, None, LONG).unwrap().as_millis();
         let begin: Vec<u128> = (0..5).map(at).collect();
         assert_eq!(begin, [0, 50, 150, 350, 750]);
         assert_eq!([at(5), at(10), at(11), at(12)], [10_000, 60_000, 120_000, 180_000]);
     }
 
     #[test]
-    fn a_shorter_interval_is_kept_for_ever() {
-        let at = |sent| next_after(sent, Some(Duration::from_secs(5))).as_secs();
+    fn a_shorter_interval_is_kept() {
+        let at = |sent| next_after(sent, Some(Duration::from_secs(5)), LONG).unwrap().as_secs();
         assert_eq!([at(5), at(6), at(16), at(17)], [5, 10, 60, 65]);
-        assert!(next_after(9, Some(Duration::ZERO)) < YOUNG);
+        assert!(next_after(9, Some(Duration::ZERO), LONG).unwrap() < YOUNG);
+    }
+
+    #[test]
+    fn repeating_ends_and_the_burst_does_not() {
+        let last =
+            |elapse| (0..1000).take_while(|n| next_after(*n, None, elapse).is_some()).count();
+        assert_eq!(last(Duration::ZERO), BURST_MS.len());
+        assert_eq!(last(Duration::from_secs(59)), BURST_MS.len() + 5);
+        assert_eq!(last(LONG), BURST_MS.len() + 6 + 19);
     }
 }

@@ -38,6 +38,8 @@ pub struct Vip {
     pub one_side: bool,
     /// Announce at least this often (`arpreroute` with `arpinterval`).
     pub refresh: Option<Duration>,
+    /// How long announcements are repeated (`arpelapse`); zero: only those of the taking.
+    pub elapse: Duration,
 }
 
 /// Whether the link is asked before the address is taken.
@@ -284,6 +286,7 @@ fn hold(
                 interface: interface.name.clone(),
                 mac,
                 refresh: vip.refresh,
+                elapse: vip.elapse,
             };
             let work = announce::announce(claimed, socket, again.clone(), foreign_sender);
             Some(tokio::spawn(work))

@@ -86,7 +86,14 @@ fn on_a_link<F: Future<Output = ()>>(test: impl FnOnce(Far) -> F + Send + 'stati
 
 fn vip(addr: &str) -> Vip {
     let addr = addr.parse().unwrap();
-    Vip { addr, interface: None, prefix: None, one_side: false, refresh: None }
+    Vip {
+        addr,
+        interface: None,
+        prefix: None,
+        one_side: false,
+        refresh: None,
+        elapse: Duration::ZERO,
+    }
 }
 
 const BOTH: [&str; 2] = ["10.7.0.9", "fd07::9"];

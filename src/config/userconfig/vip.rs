@@ -49,16 +49,13 @@ impl Reader<'_> {
             let at = node.at("netmask");
             self.findings.mistake(at, "virtual_addr", expected, prefix.to_string(), remedy);
         }
-        let times = ArpReroute {
-            interval: interface.time("arpinterval"),
-            elapse: interface.time("arpelapse"),
-        };
         Some(VirtualAddress {
             addr,
             interface: interface.given("name").map(str::to_owned),
             prefix,
             one_side: node.text("where") == "one_side",
-            arpreroute: interface.switch("arpreroute").then_some(times),
+            arpreroute: interface.switch("arpreroute").then(|| interface.time("arpinterval")),
+            arp_elapse: interface.time("arpelapse"),
             check: node.switch("check"),
             check_interface: interface.switch("check"),
             connections: node.switch("connections"),
