@@ -11,6 +11,8 @@ const GRACE: Duration = Duration::from_millis(300);
 pub struct Addresses {
     wanted: Vec<Vip>,
     held: Vec<Held>,
+    /// Clients are told by a reset that an address goes (`vip tcpreset=`).
+    resets: bool,
 }
 
 impl Addresses {
@@ -23,7 +25,7 @@ impl Addresses {
             refresh: address.arpreroute,
             elapse: address.arp_elapse,
         });
-        Addresses { wanted: wanted.collect(), held: Vec::new() }
+        Addresses { wanted: wanted.collect(), held: Vec::new(), resets: config.tcp_reset }
     }
 
     pub fn held(&self) -> Vec<IpAddr> {
@@ -54,19 +56,27 @@ impl Addresses {
         Err(refused.join("; "))
     }
 
-    /// Gone from this node when this returns.
+    /// Gone from this node when this returns. Answers notes for the log.
     ///
     /// # Errors
     /// The kernel refused; one sentence.
-    pub async fn release(&mut self) -> Result<(), String> {
+    pub async fn release(&mut self) -> Result<Vec<String>, String> {
         self.held.clear();
+        let mut notes = Vec::new();
         let mut failed = Vec::new();
         for vip in &self.wanted {
+            if self.resets
+                && let Err(error) = vip::reset_connections(vip.addr).await
+            {
+                // A kernel that cannot will not learn it: said once, and not tried again.
+                self.resets = false;
+                notes.push(error.to_string());
+            }
             if let Err(error) = vip::release(vip.addr).await {
                 failed.push(error.to_string());
             }
         }
-        if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+        if failed.is_empty() { Ok(notes) } else { Err(failed.join("; ")) }
     }
 
     /// Says again who has them, at once: the network came back.

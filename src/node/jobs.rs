@@ -184,10 +184,7 @@ impl Hands {
                 for address in addresses.held() {
                     self.journal.write("vip", texts::virtual_address_set(&address.to_string()));
                 }
-                for note in notes {
-                    let text = texts::other("vip-note", crate::logbook::Level::Warning, note);
-                    self.journal.write("vip", text);
-                }
+                self.note(notes);
                 Outcome::Done
             }
             Err(reason) => Outcome::Failed(reason),
@@ -198,13 +195,21 @@ impl Hands {
         let mut addresses = self.addresses.lock().await;
         let held = addresses.held();
         match addresses.release().await {
-            Ok(()) => {
+            Ok(notes) => {
                 for address in held {
                     self.journal.write("vip", texts::virtual_address_unset(&address.to_string()));
                 }
+                self.note(notes);
                 Outcome::Done
             }
             Err(reason) => Outcome::Failed(reason),
+        }
+    }
+
+    fn note(&self, notes: Vec<String>) {
+        for note in notes {
+            let text = texts::other("vip-note", crate::logbook::Level::Warning, note);
+            self.journal.write("vip", text);
         }
     }
 

@@ -3,10 +3,11 @@
 //!
 //! ```text
 //! take:    find the interface -> probe the link (<= 210 ms) -> add -> announce in the background
-//! release: stop announcing -> remove -> done when the kernel says that it is gone
+//! release: stop announcing -> reset connections -> remove -> done when the kernel says so
 //! ```
 //! The address is an alias: the interface's own address stays the source of outgoing connections.
 mod announce;
+mod connections;
 pub mod frames;
 mod links;
 mod packet;
@@ -77,6 +78,13 @@ pub enum VipError {
     Netlink { what: String, reason: String },
     #[error("no raw socket for virtual addresses: {0}; the daemon needs CAP_NET_RAW and NET_ADMIN")]
     Socket(#[source] io::Error),
+    #[error(
+        "connections of virtual addresses are not reset when they are released: {0}; the kernel \
+         needs CONFIG_INET_DIAG_DESTROY, or write <vip tcpreset=\"off\">"
+    )]
+    NoReset(#[source] io::Error),
+    #[error("the kernel does not list its connections: {0}; it needs CONFIG_INET_DIAG")]
+    NoCount(#[source] io::Error),
 }
 
 /// A held address. Dropping it ends the announcements and leaves the address where it is, so a
@@ -153,6 +161,25 @@ pub async fn take(vip: &Vip, probe: Probe, grace: Duration) -> Result<Held, VipE
 /// failed; those taken stay taken.
 pub async fn take_all(vips: &[Vip], probe: Probe, grace: Duration) -> Vec<Result<Held, VipError>> {
     futures_util::future::join_all(vips.iter().map(|vip| take(vip, probe, grace))).await
+}
+
+/// Resets the TCP connections that have the address as their own, whoever's they are. Returns how
+/// many there were. The other ends hear of it only while the address is still here.
+///
+/// # Errors
+/// [`VipError::NoReset`]: this kernel cannot.
+pub async fn reset_connections(addr: IpAddr) -> Result<usize, VipError> {
+    diagnose(move || connections::reset(addr)).await.map_err(VipError::NoReset)
+}
+
+/// How many TCP connections of the address are established.
+pub async fn established(addr: IpAddr) -> Result<usize, VipError> {
+    diagnose(move || connections::established(addr)).await.map_err(VipError::NoCount)
+}
+
+/// Some thousand sockets take the kernel milliseconds.
+async fn diagnose(work: impl FnOnce() -> io::Result<usize> + Send + 'static) -> io::Result<usize> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 /// Removes the address from wherever it is. Returns the interfaces it was on once it is gone;

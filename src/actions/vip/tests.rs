@@ -246,6 +246,67 @@ fn an_alias_is_no_source_and_needs_no_detection_by_the_kernel() {
     });
 }
 
+/// A server on `addr` with one client at the far end; the client's answer is how its read ended.
+fn a_connection(far: &Far, listen: &str, addr: &str) -> (std::net::TcpStream, Client) {
+    let server = std::net::TcpListener::bind((listen, 0)).unwrap();
+    let port = server.local_addr().unwrap().port();
+    let to: IpAddr = addr.parse().unwrap();
+    let client = far.inside(move || async move {
+        let mut stream = std::net::TcpStream::connect((to, port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        std::io::Read::read(&mut stream, &mut [0; 1])
+    });
+    (server.accept().unwrap().0, client)
+}
+
+type Client = thread::JoinHandle<io::Result<usize>>;
+
+#[test]
+fn clients_of_an_address_hear_at_once_that_it_goes() {
+    on_a_link(|far| async move {
+        // An IPv4 client of a server for both families has a mapped address.
+        for (listen, text) in [("10.7.0.9", BOTH[0]), ("::", BOTH[0]), ("fd07::9", BOTH[1])] {
+            let held = take(&vip(text), Probe::Full, NO_GRACE).await.unwrap();
+            let (addr, own) = (held.addr, if text.contains(':') { "fd07::1" } else { "10.7.0.1" });
+            let (_served, client) = a_connection(&far, listen, text);
+            let (other, _stays) = a_connection(&far, own, own);
+            assert_eq!(established(addr).await.unwrap(), 1, "{listen}");
+            assert_eq!(reset_connections(addr).await.unwrap(), 1, "{listen}");
+            let error = client.join().unwrap().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{listen}");
+            assert_eq!(established(addr).await.unwrap(), 0, "{listen}");
+            assert_eq!(established(own.parse().unwrap()).await.unwrap(), 1, "not its connection");
+            drop(other);
+            drop(held);
+            release(addr).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_connection_that_its_program_has_closed_is_reset_too() {
+    on_a_link(|far| async move {
+        let held = take(&vip("10.7.0.9"), Probe::Full, NO_GRACE).await.unwrap();
+        let server = std::net::TcpListener::bind(("10.7.0.9", 0)).unwrap();
+        let port = server.local_addr().unwrap().port();
+        let (closed, told) = std::sync::mpsc::channel();
+        let client = far.inside(move || async move {
+            let mut stream = std::net::TcpStream::connect(("10.7.0.9", port)).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            assert_eq!(std::io::Read::read(&mut stream, &mut [0; 1]).unwrap(), 0, "end of stream");
+            closed.send(()).unwrap();
+            until("the connection is reset", || stream.take_error().unwrap().is_some()).await;
+        });
+        drop(server.accept().unwrap());
+        drop(server);
+        told.recv().unwrap();
+        assert!(sh("ss -Htn state fin-wait-1 state fin-wait-2").contains("10.7.0.9"));
+        assert_eq!(reset_connections(held.addr).await.unwrap(), 1);
+        client.join().unwrap();
+        assert_eq!(sh("ss -Htn src 10.7.0.9"), "");
+    });
+}
+
 #[test]
 fn giving_up_one_address_keeps_the_others() {
     on_a_link(|far| async move {

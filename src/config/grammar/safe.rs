@@ -94,11 +94,7 @@ static SERVER: Rule = acting(
 static VIP: Rule = acting(
     "vip",
     &[
-        later(
-            attribute("tcpreset", Switch, Some("on")),
-            &["off", "no"],
-            "connections from the virtual address are not reset when it is released",
-        ),
+        attribute("tcpreset", Switch, Some("on")),
         needless(
             attribute("scriptcontrol", Switch, Some("off")),
             &["off", "no"],
