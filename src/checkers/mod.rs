@@ -7,6 +7,7 @@
 //! ```
 //! A failure of our own (no descriptors, no answer from the kernel) is no reading: the resource
 //! keeps the value it has. `splitbrain` is not here: it is asked once, at a decision.
+pub mod connections;
 mod custom;
 mod echo;
 pub mod errd;

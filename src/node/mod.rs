@@ -14,6 +14,7 @@ mod address;
 mod classes;
 mod clock;
 mod copy;
+mod counting;
 mod daemon;
 mod engine;
 mod handler;

@@ -9,9 +9,11 @@
 //! Decides nothing: rules and automaton do. A resource exists while somebody looks after it; before
 //! a start those of the class `pre` are `init`, so that no start runs ahead of its checkers.
 use super::clock;
+use super::counting::Counting;
 use super::module::Control;
 use super::site::Site;
 use crate::actions::script::{Script, ScriptCall, ScriptRunner};
+use crate::checkers::connections::Count;
 use crate::checkers::{self, Around, Neighbour, Reading, Running, errd::ProcReading};
 use crate::config::userconfig::{
     Checker, CheckerKind, Errd, ErrorAction, UserConfig, VirtualAddress, When,
@@ -36,6 +38,7 @@ const ERRD: &str = "errd";
 pub enum Seen {
     Reading(Reading),
     Process(ProcReading),
+    Count(Count),
     /// A program of `errd` has ended; one sentence if it did not cure anything.
     Cured(Result<(), String>),
 }
@@ -52,7 +55,8 @@ pub struct Watching {
     classes: Vec<(When, Running)>,
     /// Why a resource is down, as its checker says.
     whys: BTreeMap<String, String>,
-    seen: mpsc::Sender<Seen>,
+    pub(super) counting: Counting,
+    pub(super) seen: mpsc::Sender<Seen>,
 }
 
 impl Watching {
@@ -73,6 +77,7 @@ impl Watching {
             running: BTreeMap::new(),
             classes: Vec::new(),
             whys: BTreeMap::new(),
+            counting: Counting::default(),
             seen,
         };
         (watching, seen_in)
@@ -138,6 +143,7 @@ impl Control {
     pub(super) async fn watch_turn(&mut self) {
         self.keep_watches();
         self.keep_witness();
+        self.keep_counting();
         self.keep_gate().await;
         self.ask_rules().await;
     }
@@ -323,6 +329,7 @@ impl Control {
         match seen {
             Seen::Reading(reading) => self.read(&reading),
             Seen::Process(process) => self.process(process).await,
+            Seen::Count(count) => self.counted(&count),
             Seen::Cured(Ok(())) => self.watching.classes.clear(),
             Seen::Cured(Err(how)) => {
                 self.hands.journal.write(ERRD, texts::other("check", Level::Critical, how));

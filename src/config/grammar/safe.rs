@@ -126,11 +126,7 @@ static VIRTUAL_ADDR: Rule = acting(
         blank("addr", Host),
         attribute("where", Choice(&["one_side_alias", "one_side"]), Some("one_side_alias")),
         attribute("check", Switch, Some("on")),
-        later(
-            attribute("connections", Switch, Some("off")),
-            &["off", "no"],
-            "connections are not counted",
-        ),
+        attribute("connections", Switch, Some("off")),
         attribute("netmask", Netmask, None),
     ],
     &[],
