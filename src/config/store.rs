@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 mod carry;
 mod durable;
+mod envfile;
 mod template;
 mod versions;
 
@@ -254,6 +255,7 @@ impl ModuleStore {
         // Variables may be secrets: who may not read the one must not read the other.
         let mode = tree.get("conf/userconfig.xml").map_or(0o600, |entry| entry.mode);
         active.put(EXPANDED, mode, reading.expanded.into_bytes());
+        envfile::put(&reading.config.virtual_hosts, name, &mut active)?;
         active.put(APPLIED_RECORD, 0o644, durable::record_bytes(APPLIED_FORMAT, &mark)?);
         let target = self.paths.module_active(name);
         let staged = durable::Staged::write(&target, &active)?;

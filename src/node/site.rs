@@ -2,12 +2,12 @@
 use super::copy::Remembered;
 use super::hearts::millis;
 use crate::actions::cgroup::ModuleGroup;
-use crate::actions::script::ScriptSetup;
+use crate::actions::script::{HostNames, ScriptSetup};
 use crate::capture::{mount, unguarded};
 use crate::config::cluster::ClusterConfig;
 use crate::config::paths::Paths;
 use crate::config::store::ActiveModule;
-use crate::config::userconfig::{Boot, DefaultPrim as Configured};
+use crate::config::userconfig::{Boot, DefaultPrim as Configured, VirtualHost, When};
 use crate::decide::{DefaultPrim, Policy};
 use crate::history::MemoryFile;
 use crate::model::{BootId, EngineConfig, NodeName, PeerAddress, ReplicatedDir};
@@ -154,6 +154,7 @@ impl Site {
             var_dir: self.paths.log.clone(),
             vips: config.vips.iter().map(|vip| vip.addr).collect(),
             vars: config.vars.clone(),
+            hosts: host_names(&config.virtual_hosts),
             enabled: config.user.is_some(),
             logging: config.user.as_ref().is_some_and(|user| user.logging),
             log_kib_max: config.user.as_ref().map_or(2048, |user| user.log_kb),
@@ -178,6 +179,13 @@ impl Site {
             Boot::Ignore => setting.unwrap_or(false),
         }
     }
+}
+
+/// The first name of each class counts: a script has one host name.
+fn host_names(hosts: &[VirtualHost]) -> HostNames {
+    let first =
+        |when: &When| hosts.iter().find(|host| host.when == *when).map(|host| host.name.clone());
+    HostNames { prim: first(&When::Prim), second: first(&When::Second), both: first(&When::Both) }
 }
 
 /// The other node of the module: with two nodes in the cluster the other one, else the other one

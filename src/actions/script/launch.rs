@@ -1,7 +1,7 @@
 //! From a path to a running script: session, group, descriptors, and the errors that a person
 //! can repair.
 use super::userlog::UserLog;
-use super::{ScriptCall, ScriptSetup, environment};
+use super::{ScriptCall, ScriptSetup, environment, host};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -23,6 +23,8 @@ pub(super) struct Plan {
     directory: PathBuf,
     output: Option<File>,
     join: Option<File>,
+    /// Virtual host name.
+    host: Option<String>,
 }
 
 pub(super) fn prepare(
@@ -43,6 +45,7 @@ pub(super) fn prepare(
         directory: setup.active_dir.join("bin"),
         output: log.map(|log| log.file.try_clone()).transpose()?,
         join,
+        host: setup.hosts.of(&call.script, call.role).map(str::to_owned),
     })
 }
 
@@ -82,12 +85,16 @@ impl Plan {
             }
         }
         let join = self.join.as_ref().map(File::as_raw_fd);
+        let host = self.host.clone();
         // SAFETY: between fork and exec only system calls that are safe after a fork; the joined
         // descriptor is open as long as `self` is.
         unsafe {
             command.pre_exec(move || {
                 if let Some(join) = join {
                     join_group(join)?;
+                }
+                if let Some(host) = &host {
+                    host::take(host)?;
                 }
                 nix::unistd::setsid().map_err(io::Error::from)?;
                 close_on_exec_from(3);

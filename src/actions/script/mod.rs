@@ -12,10 +12,12 @@
 //! A [`Program`] is started the same way and has no end of its own: whoever holds it ends it.
 mod adopted;
 mod environment;
+mod host;
 mod launch;
 mod program;
 mod userlog;
 
+pub use host::HostNames;
 pub use program::{Program, Started};
 
 use crate::actions::cgroup::ModuleGroup;
@@ -108,6 +110,8 @@ pub struct ScriptSetup {
     pub vips: Vec<IpAddr>,
     /// `<var>` elements of the module, in order.
     pub vars: Vec<(String, String)>,
+    /// `<vhost>` of the module.
+    pub hosts: HostNames,
     /// `false`: the module has no `<user>` block; every script counts as absent.
     pub enabled: bool,
     /// `false`: what scripts print is discarded (`logging="none"`).

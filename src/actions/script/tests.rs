@@ -34,6 +34,7 @@ impl Module {
             var_dir: root.path().join("log"),
             vips: vec!["10.0.0.9".parse().unwrap(), "fd00::9".parse().unwrap()],
             vars: Vec::new(),
+            hosts: Default::default(),
             enabled: true,
             logging: true,
             log_kib_max: 2048,
@@ -375,4 +376,31 @@ async fn a_script_of_an_earlier_daemon_is_waited_for_and_can_be_ended() {
         assert_eq!(end(&result), wanted);
         assert!(!lives(&pid));
     }
+}
+
+#[tokio::test]
+async fn a_script_and_what_it_starts_have_the_virtual_host_name() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root for a UTS namespace");
+        return;
+    }
+    let real = nix::unistd::gethostname().unwrap();
+    let module = Module::with(|setup| {
+        setup.hosts.prim = Some("virtual.example".to_owned());
+    });
+    let text = "#!/bin/sh\nuname -n >uname; sh -c hostname >child; env -i uname -n >bare\n";
+    let result = module.run(text, None, Overrun::Script).await;
+    assert!(result.is_success(), "{}", result.describe());
+    let read = |file: &str| {
+        let path = module.runner.setup.active_dir.join("bin").join(file);
+        fs::read_to_string(path).unwrap().trim().to_owned()
+    };
+    for file in ["uname", "child", "bare"] {
+        assert_eq!(read(file), "virtual.example", "{file}");
+    }
+    assert_eq!(nix::unistd::gethostname().unwrap(), real, "the node keeps its name");
+    module.script("prestart", "#!/bin/sh\nuname -n >before\n");
+    let call = ScriptCall::new(Script::Prestart, &[], Role::Wait, "a test");
+    assert!(module.runner.run(call).await.is_success());
+    assert_eq!(read("before"), real.to_string_lossy());
 }

@@ -56,6 +56,7 @@ impl Module {
             var_dir: root.path().join("log"),
             vips: Vec::new(),
             vars: Vec::new(),
+            hosts: Default::default(),
             enabled: true,
             logging: true,
             log_kib_max: 2048,

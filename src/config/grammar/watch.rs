@@ -129,12 +129,12 @@ pub(super) static FAILOVER: Rule = Rule {
     standing: Standing::Acts,
 };
 
-pub(super) static VHOST: Rule =
-    waiting("vhost", &[], &[many(&VIRTUALHOSTNAME)], "scripts see the real host name");
+pub(super) static VHOST: Rule = acting("vhost", &[], &[many(&VIRTUALHOSTNAME)]);
 static VIRTUALHOSTNAME: Rule = acting(
     "virtualhostname",
     &[
-        blank("name", Word(253)),
+        // The kernel's own limit of a host name.
+        blank("name", Word(64)),
         required("envfile", Word(256)),
         attribute("when", Choice(&["prim", "second", "both"]), Some("prim")),
     ],

@@ -273,3 +273,25 @@ fn a_full_disk_loses_nothing() {
     fs::remove_file(&big).unwrap();
     node.store.configure(&module("db")).unwrap();
 }
+
+#[test]
+fn the_file_of_a_virtual_host_name_stands_beside_the_scripts() {
+    let node = Node::new();
+    node.install("app", "/srv/app");
+    let vhost = |file: &str| {
+        format!("<user/><vhost><virtualhostname name=\"db.example\" envfile=\"{file}\"/></vhost>")
+    };
+    node.edit("app", |text| text.replace("<user/>", &vhost("vhostenv")));
+    node.store.configure(&module("app")).unwrap();
+    let path = node.paths().module_active(&module("app")).join("bin/vhostenv");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+    let source = format!(". {}; echo $HOSTNAME $LOCKSTEP_VIRTUAL_HOSTNAME", path.display());
+    let said = std::process::Command::new("sh").args(["-c", &source]).output().unwrap();
+    assert_eq!(said.stdout, b"db.example db.example\n");
+    for (file, why) in [("start_prim", "has a program bin/start_prim"), ("../x", "a file name")] {
+        node.edit("app", |text| text.replace("vhostenv", file));
+        let error = node.store.configure(&module("app")).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+        node.edit("app", |text| text.replace(file, "vhostenv"));
+    }
+}

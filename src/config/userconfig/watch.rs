@@ -3,6 +3,7 @@ use super::read::Reader;
 use super::*;
 use crate::config::findings::quoted;
 use crate::config::grammar::Node;
+use crate::config::values::{self, Host};
 
 fn action(text: &str) -> ErrorAction {
     match text {
@@ -180,15 +181,34 @@ impl Reader<'_> {
     }
 
     pub(super) fn virtual_hosts(&mut self, service: Node<'_>) -> Vec<VirtualHost> {
-        let Some(vhost) = service.child("vhost") else { return Vec::new() };
-        let host = |node: Node<'_>| {
-            Some(VirtualHost {
-                name: node.given("name")?.to_owned(),
-                env_file: node.text("envfile").to_owned(),
+        let mut hosts: Vec<VirtualHost> = Vec::new();
+        let Some(vhost) = service.child("vhost") else { return hosts };
+        for node in vhost.children("virtualhostname") {
+            self.blank(node, "name");
+            let file = node.text("envfile");
+            if file.contains('/') || matches!(file, "." | "..") {
+                let remedy = "scripts find it in SAFEUSERBIN: write its name alone";
+                let at = node.at("envfile");
+                self.findings.mistake(at, "virtualhostname", "a file name", quoted(file), remedy);
+            }
+            if hosts.iter().any(|known| known.env_file == file) {
+                let (found, remedy) = (format!("{} again", quoted(file)), "choose another one");
+                let at = node.at("envfile");
+                self.findings.mistake(at, "virtualhostname", "each file once", found, remedy);
+            }
+            let Some(name) = node.given("name") else { continue };
+            if !matches!(values::host(name), Ok(Host::Name(_))) {
+                let (at, remedy) = (node.at("name"), "correct name=");
+                let found = quoted(name);
+                self.findings.mistake(at, "virtualhostname", "a host name", found, remedy);
+            }
+            hosts.push(VirtualHost {
+                name: name.to_owned(),
+                env_file: file.to_owned(),
                 when: when(node.text("when")),
-            })
-        };
-        vhost.children("virtualhostname").filter_map(host).collect()
+            });
+        }
+        hosts
     }
 }
 
