@@ -90,9 +90,9 @@ fn engine_died(cx: &mut Context, reason: &str) {
         return;
     }
     cx.because(format!("the engine died: {reason}"));
-    let ending = if cx.count_error() { Ending::Stop } else { Ending::StopStart };
+    let ending = cx.after_error();
     match &cx.walk {
-        None if ending == Ending::StopStart => {
+        None if ending != Ending::Stop => {
             cx.facts.engine = Engine::Off;
             cx.begin(table::revive());
         }

@@ -138,28 +138,6 @@ impl Context {
         token
     }
 
-    /// Counts an error-driven action; `true` when one more is not allowed (`maxloop`).
-    pub(super) fn count_error(&mut self) -> bool {
-        let interval = self.policy.loop_interval_ms;
-        if interval == 0 {
-            return false;
-        }
-        let now = self.now;
-        self.memory.loops.retain(|at| now.since(*at) < interval);
-        self.memory.loops.push(now);
-        let over = self.memory.loops.len() as u64 > u64::from(self.policy.maxloop);
-        if over {
-            self.log('C', "stop-maxloop", "Action stop called by maxloop");
-            self.because(format!(
-                "stopped: more than {} error-driven actions within the loop interval; see the log, \
-                 repair, then start",
-                self.policy.maxloop
-            ));
-            self.memory.running = false;
-        }
-        over
-    }
-
     /// Begins a transition; the machine takes its first step at once.
     pub(super) fn begin(&mut self, walk: Walk) {
         assert!(self.walk.is_none(), "a walk begins while another is under way: {:?}", walk.kind);
@@ -272,6 +250,7 @@ impl Context {
 
     pub(super) fn start(&mut self, start: StartKind, word: Word) {
         self.memory.running = true;
+        self.memory.rebooting = false;
         self.because("starting");
         let walk = super::table::up(start, word);
         self.begin(walk);

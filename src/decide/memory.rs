@@ -23,6 +23,9 @@ pub struct Memory {
     pub failover: Option<bool>,
     /// Error-driven actions within the interval.
     pub loops: Vec<Moment>,
+    /// The server boots because of an error (`automatic_reboot`).
+    #[serde(default)]
+    pub rebooting: bool,
     /// The copy as the engine described it last: the peer may ask while none runs.
     #[serde(default)]
     pub side: Option<Side>,
@@ -42,6 +45,7 @@ impl Default for Memory {
             in_sync: false,
             failover: None,
             loops: Vec::new(),
+            rebooting: false,
             side: None,
             walk: None,
         }
@@ -49,13 +53,17 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// The same memory after a reboot: nothing of the module runs any more.
+    /// The same memory after a reboot: nothing of the module runs any more. Errors count on only if
+    /// one of them was the cause, else each boot would lead to the next; their moments are those
+    /// of another clock, so all are as if of the boot.
     pub fn after_reboot(self) -> Memory {
+        let counted = if self.rebooting { self.loops.len() } else { 0 };
         Memory {
             role: Role::Stop,
             readiness: Readiness::NotReady,
             reason: String::new(),
-            loops: Vec::new(),
+            loops: vec![Moment(0); counted],
+            rebooting: false,
             walk: None,
             ..self
         }

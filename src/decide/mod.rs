@@ -21,6 +21,7 @@ mod admit;
 mod alone;
 mod answers;
 mod context;
+mod errors;
 mod facts;
 mod hold;
 mod limits;
@@ -90,7 +91,7 @@ impl Machine {
     /// known to be dead (`EngineGone`).
     pub fn new(policy: Policy, memory: Memory, now: Moment) -> Machine {
         let part = match memory.role {
-            Role::Stop => Part::Stop(Stop::ended(memory.walk.as_ref().map(|walk| &walk.kind))),
+            Role::Stop => Part::Stop(Stop::adopt(&memory)),
             Role::Wait => Part::Wait(Wait::adopt(&memory, now)),
             Role::Alone => Part::Alone(Alone::default()),
             Role::Prim => Part::Prim(Prim::adopt(now)),
@@ -297,9 +298,13 @@ impl Machine {
         let by_itself = matches!(caller, Caller::Identity(_) | Caller::Rule(_));
         let over = counts && by_itself && self.cx.count_error();
         let why = self.cx.memory.reason.clone();
+        let again = wish == Wish::StopStart && !over;
         let answer = self.wish(if over { Wish::Stop } else { wish });
         if over {
             self.cx.because(why);
+        }
+        if again && by_itself && answer.is_ok() {
+            self.cx.reboot_instead();
         }
         if let Err(refusal) = &answer {
             let text = format!("Action {name} not carried out: {refusal}");

@@ -124,7 +124,7 @@ fn engine_died(cx: &mut Context, reason: &str) {
         return;
     }
     cx.because(format!("the engine died: {reason}"));
-    let ending = if cx.count_error() { Ending::Stop } else { Ending::StopStart };
+    let ending = cx.after_error();
     if cx.walk.is_some() {
         return give_way(cx, ending);
     }

@@ -373,7 +373,7 @@ impl Machine {
             }
             Kind::Force { ending: Ending::Stop } => {}
             // Remembered with what begins next: a daemon that dies in between has to begin it.
-            Kind::Force { ending: Ending::StopStart } => return,
+            Kind::Force { ending: Ending::StopStart | Ending::Reboot } => return,
             Kind::Up { start } => {
                 if let Part::Wait(wait) = &mut self.part {
                     wait.decide(start, self.cx.now);

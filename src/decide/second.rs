@@ -299,8 +299,8 @@ fn engine_died(cx: &mut Context, reason: &str) {
         return;
     }
     cx.because(format!("the engine died: {reason}"));
-    let over = cx.count_error();
-    let ending = if over { Ending::Stop } else { Ending::StopStart };
+    let ending = cx.after_error();
+    let over = ending == Ending::Stop;
     if cx.walk.is_some() {
         return give_way(cx, ending);
     }

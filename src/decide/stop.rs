@@ -1,20 +1,44 @@
 //! STOP: nothing of the module runs, its directories are plain.
 use super::context::Context;
 use super::facts::Engine;
+use super::memory::Memory;
 use super::walk::Kind;
-use super::words::{Ending, Refusal, StartKind, Wish, Word};
+use super::words::{Action, Ending, Refusal, StartKind, Wish, Word};
 use crate::model::Role;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stop {
-    /// `stopstart`: starts again by itself.
-    again: bool,
+    next: Next,
+}
+
+/// What follows by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Next {
+    #[default]
+    Nothing,
+    /// `stopstart`.
+    Start,
+    /// The same after an error, with `automatic_reboot`.
+    Reboot,
 }
 
 impl Stop {
+    /// A daemon that died before it did what follows has to do it.
+    pub(super) fn adopt(memory: &Memory) -> Stop {
+        if memory.rebooting {
+            return Stop { next: Next::Reboot };
+        }
+        Stop::ended(memory.walk.as_ref().map(|walk| &walk.kind))
+    }
+
     /// STOP was reached by this walk.
     pub(super) fn ended(kind: Option<&Kind>) -> Stop {
-        Stop { again: matches!(kind, Some(Kind::Force { ending: Ending::StopStart })) }
+        let next = match kind {
+            Some(Kind::Force { ending: Ending::StopStart }) => Next::Start,
+            Some(Kind::Force { ending: Ending::Reboot }) => Next::Reboot,
+            _ => Next::Nothing,
+        };
+        Stop { next }
     }
 
     pub(super) fn settle(&mut self, cx: &mut Context) {
@@ -22,9 +46,20 @@ impl Stop {
             return;
         }
         cx.facts.engine = Engine::Off;
-        if std::mem::take(&mut self.again) {
-            cx.log('E', "action-automatic", "Action start called automatically");
-            cx.start(StartKind::Normal, Word::StopStart);
+        match std::mem::take(&mut self.next) {
+            Next::Nothing => {}
+            Next::Start => {
+                cx.log('E', "action-automatic", "Action start called automatically");
+                cx.start(StartKind::Normal, Word::StopStart);
+            }
+            Next::Reboot => {
+                cx.log('C', "action-reboot", "Action reboot called by automatic_reboot");
+                if !std::mem::replace(&mut cx.memory.rebooting, true) {
+                    cx.because(format!("the server reboots: {}", cx.memory.reason));
+                }
+                cx.remember(true);
+                cx.actions.push(Action::Reboot);
+            }
         }
     }
 
@@ -36,7 +71,7 @@ impl Stop {
         match wish {
             Wish::Start(start) => {
                 possible(cx, *start)?;
-                self.again = false;
+                self.next = Next::Nothing;
                 cx.start(*start, Word::Start);
                 Ok(format!("{} begins", wish.name()))
             }
@@ -45,7 +80,7 @@ impl Stop {
                 Ok("start begins".to_owned())
             }
             Wish::Stop | Wish::ForceStop | Wish::Shutdown => {
-                self.again = false;
+                self.next = Next::Nothing;
                 if *wish != Wish::Shutdown && cx.memory.running {
                     cx.memory.running = false;
                     cx.remember(true);

@@ -61,6 +61,8 @@ pub struct Policy {
     pub witness: bool,
     /// `start="checked"`: a `start_prim` that fails stops the module.
     pub start_checked: bool,
+    /// A stopstart that an error causes boots the server (`automatic_reboot=`).
+    pub automatic_reboot: bool,
 }
 
 /// The scripts of a module, by their names in its `bin`.
@@ -143,6 +145,8 @@ pub enum Ending {
     Stop,
     /// Started again from STOP.
     StopStart,
+    /// The server boots from STOP: a stopstart after an error, with `automatic_reboot`.
+    Reboot,
     /// Blocked in WAIT. `wakeup`: facts alone may end it (`false`: a command must).
     Wait {
         reason: String,
@@ -157,7 +161,7 @@ impl Ending {
     pub fn word(&self) -> Word {
         match self {
             Ending::Stop => Word::Stop,
-            Ending::StopStart => Word::StopStart,
+            Ending::StopStart | Ending::Reboot => Word::StopStart,
             Ending::Wait { .. } => Word::StopWait,
         }
     }
@@ -362,6 +366,8 @@ pub enum Action {
         code: &'static str,
         text: String,
     },
+    /// Boot the server. Where that cannot be, the module is started again.
+    Reboot,
     /// Tell the peer and the status how the module stands now.
     Publish {
         state: State,

@@ -38,6 +38,7 @@ impl Control {
                 Action::Log { level, code, text } => {
                     self.hands.journal.decision(level, code, text, self.machine.reason());
                 }
+                Action::Reboot => self.reboot(),
                 Action::Publish { state, reason } => self.publish(state, reason),
             }
         }

@@ -25,6 +25,7 @@ mod memory;
 mod module;
 mod modules;
 mod progress;
+mod reboot;
 mod report;
 mod resources;
 mod site;

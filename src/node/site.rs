@@ -79,6 +79,7 @@ impl Site {
             link_detect_ms: millis(self.link_timeout()),
             witness: config.witness().is_some(),
             start_checked: config.start_checked,
+            automatic_reboot: config.automatic_reboot,
         }
     }
 

@@ -21,11 +21,7 @@ static SERVICE: Rule = acting(
         attribute("defaultprim", Text, Some("alone")),
         attribute("maxloop", Count(0, 1_000_000), Some("3")),
         attribute("loop_interval", Time(Hours, 0), Some("24h")),
-        later(
-            attribute("automatic_reboot", Switch, Some("off")),
-            &["off", "no"],
-            "a stopstart does not reboot the server",
-        ),
+        attribute("automatic_reboot", Switch, Some("off")),
         later(
             attribute(
                 "quorum",

@@ -3,6 +3,7 @@
 mod deaths;
 mod engine;
 mod faults;
+mod reboots;
 mod single;
 mod table;
 mod world;

@@ -53,6 +53,8 @@ pub(super) struct Node {
     pub(super) gate: bool,
     /// The witness did not answer; until heartbeats return or the module is stopped.
     cut_off: bool,
+    /// How often the server was to boot. A test carries it out.
+    pub(super) reboots: u32,
 }
 
 pub(super) struct World {
@@ -91,6 +93,7 @@ pub(super) fn policy(own: usize, defaultprim: DefaultPrim) -> Policy {
         link_detect_ms: 1_500,
         witness: false,
         start_checked: false,
+        automatic_reboot: false,
     }
 }
 
@@ -123,6 +126,7 @@ impl World {
                 cut_short: false,
                 gate: false,
                 cut_off: false,
+                reboots: 0,
             }
         };
         let mut world = World {
@@ -356,6 +360,7 @@ impl World {
                 let line = format!("{:>6} {}: {text}", self.now, self.nodes[index].name);
                 self.log.push(line);
             }
+            Action::Reboot => self.nodes[index].reboots += 1,
             Action::Publish { state, reason } => self.publish(index, state, reason),
         }
     }
