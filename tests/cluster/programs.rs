@@ -10,13 +10,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 /// A packed module below `dir`, made from the project's own `modules/NAME` with `edits` as in sed.
-fn packed(dir: &Path, name: &str, from: &str, edits: &[String]) -> String {
+pub fn packed(dir: &Path, name: &str, from: &str, edits: &[String]) -> String {
     let project = env!("CARGO_MANIFEST_DIR");
     let (inside, archive) = (dir.join(name), dir.join(format!("{name}.safe")));
     let sed: String = edits.iter().map(|edit| format!(" -e '{edit}'")).collect();
     let script = format!(
         "cp -r {project}/modules/{from} {inside} && cd {inside} && \
-         sed -i {sed} conf/userconfig.xml && zip -qr {archive} conf bin",
+         sed -i -e ''{sed} conf/userconfig.xml && zip -qr {archive} conf bin",
         inside = inside.display(),
         archive = archive.display(),
     );
@@ -24,16 +24,16 @@ fn packed(dir: &Path, name: &str, from: &str, edits: &[String]) -> String {
     archive.display().to_string()
 }
 
-fn lockstep(lab: &Lab, node: &str, words: &[&str]) -> String {
+pub fn lockstep(lab: &Lab, node: &str, words: &[&str]) -> String {
     lab.run([&["exec", node, "--", "lockstep"], words].concat())
 }
 
-fn wait_state(lab: &Lab, node: &str, module: &str, state: &str) {
+pub fn wait_state(lab: &Lab, node: &str, module: &str, state: &str) {
     lockstep(lab, node, &["waitstate", "-m", module, state, "--timeout", "60"]);
 }
 
 /// Both nodes' copies of a directory are equal, as soon as what is under way has arrived.
-fn check_copies(lab: &Lab, dir: &str) {
+pub fn check_copies(lab: &Lab, dir: &str) {
     let begin = Instant::now();
     while let Some(found) =
         copies::difference(&copies::look(&lab.path("n1", dir)), &copies::look(&lab.path("n2", dir)))
@@ -67,12 +67,12 @@ impl Drop for Clerk {
     }
 }
 
-fn lines(file: &Path) -> BTreeSet<u64> {
+pub fn lines(file: &Path) -> BTreeSet<u64> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
-fn wait_more(record: &Path, count: usize) {
+pub fn wait_more(record: &Path, count: usize) {
     let before = lines(record).len();
     wait_for("acknowledged transactions", || lines(record).len() >= before + count);
 }
