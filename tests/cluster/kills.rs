@@ -8,10 +8,11 @@ pub fn kill(cluster: &Cluster, node: &str, pid: &str) {
 }
 
 /// Process of the daemon on a node, a child of the node's init.
+// The oldest: one that is about to become an engine still looks like its daemon.
 pub fn daemon(cluster: &Cluster, node: &str) -> String {
     cluster.lab.sh(node, "for p in /proc/[0-9]*; do \
         [ \"$(tr '\\0' ' ' <$p/cmdline 2>/dev/null | cut -d' ' -f2)\" = daemon ] && echo ${p#/proc/}; \
-        done; true")
+        done | sort -n | head -n 1")
 }
 
 /// The engine of a primary with a Ready secondary dies: an announced death, the other node takes

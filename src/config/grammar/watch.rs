@@ -1,9 +1,7 @@
 //! The grammar of `<errd>`, `<check>`, `<failover>` and `<vhost>`: watching, and what follows.
 use super::Kind::{Choice, Count, Host, Pattern, Switch, Text, Time, Word};
 use super::Unit::{Milliseconds, Seconds};
-use super::{
-    AttributeRule, Rule, Standing, acting, attribute, blank, later, many, once, required, waiting,
-};
+use super::{AttributeRule, Rule, Standing, acting, attribute, blank, later, many, once, required};
 
 pub(super) static ERRD: Rule =
     acting("errd", &[attribute("polltimer", Time(Seconds, 1), Some("30s"))], &[many(&PROC)]);
