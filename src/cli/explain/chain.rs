@@ -31,9 +31,9 @@ pub fn of(entries: &[Entry]) -> Vec<Link<'_>> {
     let state = |entry: &Entry| entry.code == "local-state";
     let now = entries.iter().rposition(state);
     let begin = match well.as_slice() {
-        [.., before, last] if Some(*last) == now => before + 1,
-        [last] if Some(*last) == now => 0,
-        [.., last] => last + 1,
+        [.., (_, before), (_, last)] if Some(*last) == now => before + 1,
+        [(_, last)] if Some(*last) == now => 0,
+        [.., (_, last)] => last + 1,
         [] => 0,
     };
     let part = &entries[begin..];
@@ -45,10 +45,11 @@ pub fn of(entries: &[Entry]) -> Vec<Link<'_>> {
     shorten(merge(causes.map(|(_, entry)| entry)))
 }
 
-/// Where the module became well.
-fn healthy(entries: &[Entry]) -> Vec<usize> {
-    let mut found = Vec::new();
-    let mut asked = false;
+/// Where the module became well, and where it said so last: a daemon that begins again says it
+/// once more, and nothing has happened.
+fn healthy(entries: &[Entry]) -> Vec<(usize, usize)> {
+    let mut found: Vec<(usize, usize)> = Vec::new();
+    let (mut asked, mut stays) = (false, "");
     for (at, entry) in entries.iter().enumerate() {
         let text = entry.text.as_str();
         match entry.code.as_str() {
@@ -56,10 +57,20 @@ fn healthy(entries: &[Entry]) -> Vec<usize> {
                 let stops = ["stop", "forcestop", "shutdown"];
                 asked = stops.iter().any(|stop| text.starts_with(&format!("Action {stop} ")));
             }
-            "local-state" if text.ends_with("PRIM Ready") || text.ends_with("SECOND Ready") => {
-                found.push(at);
+            "local-state" => {
+                let role = text.split(' ').nth(2).unwrap_or_default();
+                let ready = text.ends_with("PRIM Ready") || text.ends_with("SECOND Ready");
+                match (ready || role == "STOP" && asked, found.last_mut()) {
+                    (true, Some(last)) if stays == role => last.1 = at,
+                    (true, _) => found.push((at, at)),
+                    (false, _) if stays == role => {}
+                    (false, _) => {
+                        stays = "";
+                        continue;
+                    }
+                }
+                stays = role;
             }
-            "local-state" if text.contains(" STOP ") && asked => found.push(at),
             // Something stopped it in the meantime.
             _ if entry.level == Level::Critical => asked = false,
             _ => {}
@@ -206,6 +217,20 @@ mod tests {
         assert_eq!(told[0], "both nodes wrote");
         assert_eq!(told[LINKS_MAX - 1], "Local state WAIT NotReady");
         assert_eq!(told[1], "Resource tcp.32 set to down by tcpcheck", "the newest of the light");
+    }
+
+    #[test]
+    fn a_daemon_that_begins_again_is_no_beginning() {
+        let entries = [
+            state(Role::Second, Readiness::Ready, "secondary"),
+            entry(texts::alone_remote_stop()),
+            state(Role::Prim, Readiness::Ready, "secondary is up to date"),
+            state(Role::Prim, Readiness::Transient, "secondary is up to date"),
+            state(Role::Prim, Readiness::Ready, "secondary is up to date"),
+        ];
+        let whole =
+            ["Action alone called by heart: remote stop", "Local state PRIM Ready (2 times)"];
+        assert_eq!(told(&entries), whole);
     }
 
     #[test]
