@@ -2,7 +2,9 @@
 use super::args::{CommandLine, ErrdVerb, NoSync, OnOff, OnOffStatus, Verb, Wait};
 use super::context::{Context, usage};
 use super::wait::{After, Goal};
-use super::{bench, cluster, completion, explain, lists, log, module, preflight, processes, state};
+use super::{
+    bench, cluster, completion, explain, lists, log, module, preflight, processes, snapshot, state,
+};
 use crate::api::{Command, Data, Nodes, Refusal, Response, Switch, UserSetting};
 use crate::model::Role;
 
@@ -53,6 +55,7 @@ fn command(context: &mut Context<'_>, verb: Verb) -> Result<u8, Refusal> {
         Verb::Cluster(verb) => cluster::carry_out(context, verb),
         Verb::Bench(options) => bench::bench(context, &options),
         Verb::Explain => explain::explain(context),
+        Verb::Snapshot { file } => snapshot::snapshot(context, file),
         Verb::Preflight => preflight::preflight(context),
         Verb::Completion { shell } => Ok(completion::script(context, shell)),
         Verb::Complete { words } => Ok(completion::complete(context, &words)),

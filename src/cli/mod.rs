@@ -9,6 +9,7 @@
 //! explain   why a module is in its state
 //! preflight what would keep a node or a module from working
 //! show      the answers of one or more nodes as text or JSON; `state`, `json` render
+//! snapshot  support archive
 //! wait      asking for the state until it is as wished
 //! ```
 //!
@@ -30,6 +31,7 @@ pub mod offline;
 mod preflight;
 mod processes;
 mod show;
+mod snapshot;
 pub mod state;
 mod wait;
 

@@ -292,6 +292,12 @@ pub enum Verb {
     /// Say why the module is in its state on this node, and what can be done now
     #[command(after_help = "Example: lockstep explain -m web")]
     Explain,
+    /// Pack logs, configurations and states into a zip file for support; without -m, of all modules
+    #[command(after_help = "Example: lockstep snapshot -m web /tmp/web.zip")]
+    Snapshot {
+        /// Without it: lockstep-NODE-MODULE-TIME.zip in the current directory
+        file: Option<PathBuf>,
+    },
     /// Look for what would keep this node and its modules from working; exit 3 if something will
     #[command(after_help = "Example: lockstep -H '*' preflight -m web")]
     Preflight,

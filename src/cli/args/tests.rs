@@ -112,6 +112,7 @@ fn every_old_spelling_parses() {
         "errd enable backup -m AM",
         "errd disable prim",
         "resources -m AM",
+        "snapshot -m AM /tmp/x.zip",
         "checker on",
         "checker off -m AM",
     ] {
@@ -178,7 +179,7 @@ fn what_is_for_later_is_told_apart_from_what_is_wrong() {
         "boot webon",
         "module genkey -m AM",
         "kill -name=x -level=9",
-        "-H * snapshot /tmp/x.zip",
+        "dump -m AM",
         "rfssync external prim 12",
     ] {
         assert!(later(&words(line)).is_some(), "{line}");

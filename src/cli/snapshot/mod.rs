@@ -1,0 +1,175 @@
+//! `snapshot`: everything that helps somebody elsewhere to understand this node, in one zip file.
+//!
+//! ```text
+//! README.txt            what it is
+//! node/…                kernel, packages, mounts, addresses, processes (names only)
+//! state/…               what the daemons of all nodes say, as JSON
+//! cluster/…             cluster.xml, log of the daemon
+//! modules/M/…           edited and applied copy, module log, logs of scripts and engine
+//! ```
+//! It works without a daemon; what cannot be had is named in its place. Keys and tokens stay here:
+//! the folder of keys is not looked into, and [`archive`] leaves out whatever looks like a key.
+use super::context::{Context, failed, io_refusal, usage};
+use super::{json, offline, preflight};
+use crate::api::{Command, Nodes, Refusal, Reply, Response};
+use crate::config::store::ModuleStore;
+use crate::model::ModuleName;
+use archive::Archive;
+use std::path::{Path, PathBuf};
+
+mod archive;
+
+/// Logs of scripts, the newest.
+const FILES_MAX: usize = 300;
+/// What is asked of the system, and the file it goes into.
+const ASKED: [(&str, &[&str]); 10] = [
+    ("kernel.txt", &["uname", "-a"]),
+    ("mounts.txt", &["cat", "/proc/self/mountinfo"]),
+    ("addresses.txt", &["ip", "addr"]),
+    ("routes.txt", &["ip", "route", "show", "table", "all"]),
+    ("sockets.txt", &["ss", "-uanp"]),
+    ("space.txt", &["df", "-k"]),
+    ("memory.txt", &["cat", "/proc/meminfo"]),
+    ("kernel-modules.txt", &["cat", "/proc/modules"]),
+    // Without arguments: some programs take passwords there.
+    ("processes.txt", &["ps", "-eo", "pid,ppid,stat,lstart,rss,comm"]),
+    ("system.txt", &["cat", "/etc/os-release", "/proc/sys/kernel/io_uring_disabled"]),
+];
+
+pub fn snapshot(context: &mut Context<'_>, file: Option<PathBuf>) -> Result<u8, Refusal> {
+    if context.nodes != Nodes::Local {
+        return Err(usage(
+            "snapshot writes a file on this node; leave -H away, and run it on each",
+        ));
+    }
+    let modules = meant(context)?;
+    let file = file.unwrap_or_else(|| PathBuf::from(file_name(context.module.as_ref())));
+    let mut archive = Archive::new();
+    archive.text("README.txt", README);
+    node(&mut archive);
+    state(context, &mut archive);
+    archive.file("cluster/cluster.xml", &context.paths.cluster_xml());
+    archive.folder("cluster/log", &context.paths.log, FILES_MAX);
+    for module in &modules {
+        let folder = format!("modules/{module}");
+        let paths = &context.paths;
+        archive.tree(&format!("{folder}/edited"), &paths.module_edited(module));
+        archive.tree(&format!("{folder}/active"), &paths.module_active(module));
+        archive.folder(&format!("{folder}/log"), &paths.module_log_dir(module), FILES_MAX);
+    }
+    let bytes = archive.finish().map_err(failed)?;
+    write(&file, &bytes).map_err(|error| io_refusal("write", &file, &error))?;
+    let size = bytes.len() as u64;
+    if context.json {
+        let data = serde_json::json!({ "file": file.to_string_lossy(), "bytes": size });
+        context.print_json(0, vec![json::found(None, data)]);
+    } else {
+        let size = super::state::bytes(size);
+        context.print(&format!(
+            "{} written, {size}; look it through before it leaves your house\n",
+            file.display()
+        ));
+    }
+    Ok(0)
+}
+
+/// The module that is named, or all that are installed.
+fn meant(context: &Context<'_>) -> Result<Vec<ModuleName>, Refusal> {
+    let store = ModuleStore::new(context.paths.clone());
+    let installed = store.list().map_err(|error| offline::refusal(&error))?;
+    let installed: Vec<ModuleName> = installed.into_iter().map(|module| module.name).collect();
+    match &context.module {
+        None => Ok(installed),
+        Some(module) if installed.contains(module) => Ok(vec![module.clone()]),
+        Some(module) => match Response::no_module(module) {
+            Response::Refused(refusal) => Err(refusal),
+            _ => Err(failed("no such module")),
+        },
+    }
+}
+
+fn file_name(module: Option<&ModuleName>) -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    let time = jiff::Zoned::now().strftime("%Y%m%dT%H%M%S").to_string();
+    let module = module.map(|module| format!("-{module}")).unwrap_or_default();
+    format!("lockstep-{}{module}-{time}.zip", name.as_deref().unwrap_or("node"))
+}
+
+fn node(archive: &mut Archive) {
+    archive.text("node/lockstep.txt", concat!("lockstep ", env!("CARGO_PKG_VERSION"), "\n"));
+    for (file, command) in ASKED {
+        archive.text(&format!("node/{file}"), &output(command));
+    }
+    let packages = match Path::new("/usr/bin/dpkg-query").exists() {
+        true => output(&["dpkg-query", "-W"]),
+        false => output(&["rpm", "-qa"]),
+    };
+    archive.text("node/packages.txt", &packages);
+}
+
+/// What a program says, or why it says nothing. A dead network file system must not hold it up.
+fn output(command: &[&str]) -> String {
+    let mut limited = std::process::Command::new("timeout");
+    limited.arg("10").args(command).stdin(std::process::Stdio::null());
+    match limited.output() {
+        Ok(output) => {
+            let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+            String::from_utf8_lossy(&output.stdout).into_owned() + &errors
+        }
+        Err(error) => format!("{}: {error}\n", command.join(" ")),
+    }
+}
+
+fn state(context: &mut Context<'_>, archive: &mut Archive) {
+    let module = context.module.take();
+    let here = offline::answer(&context.paths, &context.request(Command::ModuleList));
+    let here = here.map(|response| vec![Reply { node: None, last: true, response }]);
+    archive.text("state/modules.json", &document(Ok(here.unwrap_or_default())));
+    let looked = preflight::look(&context.paths, None);
+    let looked = looked.map(|response| vec![Reply { node: None, last: true, response }]);
+    archive.text("state/preflight.json", &document(looked));
+    for (name, command) in [("state.json", Command::State), ("cluster.json", Command::ClusterState)]
+    {
+        context.nodes = Nodes::All;
+        let everywhere = context.ask(command.clone());
+        context.nodes = Nodes::Local;
+        let answer = everywhere.or_else(|_| context.ask(command));
+        archive.text(&format!("state/{name}"), &document(answer));
+    }
+    context.module = module;
+}
+
+fn document(answer: Result<Vec<Reply>, Refusal>) -> String {
+    let answers = match &answer {
+        Ok(replies) => replies.iter().map(json::answer).collect(),
+        Err(refusal) => vec![json::refusal(None, refusal)],
+    };
+    format!("{:#}\n", json::document(0, answers))
+}
+
+/// Old or new, never half, and nobody else's to read.
+fn write(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut name = file.as_os_str().to_owned();
+    name.push(".new");
+    let draft = PathBuf::from(name);
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).write(true).truncate(true).mode(0o600);
+    options.open(&draft)?.write_all(bytes)?;
+    std::fs::rename(&draft, file)
+}
+
+const README: &str = "\
+Snapshot of a Lockstep node, made by `lockstep snapshot`.
+
+node/     this machine       state/    what the nodes say (JSON)
+cluster/  cluster.xml, log   modules/  configuration and logs of each module
+
+Keys, certificates and tokens are not in it, and values of variables whose names speak of
+passwords are masked. Scripts and their logs are as they are: look them through before you
+give this away.
+";
+
+#[cfg(test)]
+mod tests;
