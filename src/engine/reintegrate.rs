@@ -202,17 +202,18 @@ impl Engine {
     pub fn may_send(&self) -> bool {
         self.link.backlog(crate::link::Lane::Ops) < BACKLOG_BYTES_MAX
             && self.leader.order.len() < IN_FLIGHT_MAX
-            && self.return_allowance() > 0
+            && self.limit_allows()
     }
 
-    /// Bytes that a configured limit still allows.
-    fn return_allowance(&self) -> u64 {
+    /// A configured limit allows one more part now. A zone goes as a whole, so time must have paid
+    /// for it before; where that takes longer than a second, for a second of it.
+    fn limit_allows(&self) -> bool {
         let (Some(limit), Some(ret)) = (self.config.return_bytes_per_second, &self.leader.ret)
         else {
-            return u64::MAX;
+            return true;
         };
-        let allowed = (self.now - ret.started).as_millis() as u64 * limit / 1000 + (64 << 10);
-        allowed.saturating_sub(ret.bytes_done)
+        let elapsed_ms = (self.now - ret.started).as_millis() as u64;
+        elapsed_ms.saturating_mul(limit) / 1000 >= ret.bytes_done + ZONE_BYTES.min(limit)
     }
 
     /// One round of the return: a bounded slice of work between two looks at the application.

@@ -1,7 +1,7 @@
 //! S7: a node that comes back gets what it lacks while the application goes on; afterwards both
 //! copies are equal, whatever happened to names, contents and attributes meanwhile.
 use crate::pair::{Node, Pair, assert_same, tree};
-use lockstep::model::{EngineCommand, EngineEvent, Level, Plan};
+use lockstep::model::{EngineCommand, EngineEvent, Level, Plan, Progress};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Child;
@@ -164,6 +164,45 @@ fn return_bytes(leader: &mut Node, follower: &mut Node) -> (Plan, u64) {
         matches!(event, EngineEvent::PeerReady { .. })
     });
     (plan.expect("a plan was told"), bytes)
+}
+
+/// `reiallowedbw`: what a return sends is spread over time, from its beginning.
+#[test]
+fn a_return_keeps_to_its_bandwidth() {
+    const LIMIT: u64 = 1_024_000;
+    let mut pair = Pair::new(Level::Mirror);
+    pair.n1.limit_return(LIMIT);
+    pair.begin();
+    pair.lose_n2();
+    for file in 0..10 {
+        let path = pair.dir.join(format!("big-{file}"));
+        pair.n1.run(&format!("head -c {LIMIT} /dev/urandom >{}", path.display()));
+    }
+    let told = return_told(&mut pair);
+    let last = told.last().unwrap();
+    assert!(last.bytes_done >= 10 * LIMIT, "{} bytes", last.bytes_done);
+    assert!(last.elapsed_ms >= 8_000, "over after {} ms", last.elapsed_ms);
+    for progress in &told {
+        let rate = progress.bytes_done * 1000 / progress.elapsed_ms.max(1);
+        assert!(rate <= LIMIT * 12 / 10, "{rate} bytes a second: {progress:?}");
+    }
+    pair.assert_equal();
+}
+
+/// n2 returns to n1: what n1 told of it.
+fn return_told(pair: &mut Pair) -> Vec<Progress> {
+    let mut told = Vec::new();
+    pair.n2.start();
+    pair.n2.follow(false);
+    pair.n2.wait(|event| matches!(event, EngineEvent::Ready));
+    pair.n1.wait(|event| {
+        if let EngineEvent::Return(progress) = event {
+            told.push(progress.clone());
+        }
+        matches!(event, EngineEvent::PeerReady { .. })
+    });
+    assert!(told.len() > 1, "a return that takes seconds is told more than once");
+    told
 }
 
 /// After an outage without a crash only the changed pages travel: at most 1.2 × their bytes. And

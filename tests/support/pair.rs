@@ -108,13 +108,18 @@ impl Pair {
     /// Both started, n1 primary, n2 in sync.
     pub fn mirrored(level: Level) -> Pair {
         let mut pair = Pair::new(level);
-        pair.n1.start();
-        pair.n2.start();
-        pair.n1.lead(true);
-        pair.n2.follow(false);
-        pair.n2.wait(|event| matches!(event, EngineEvent::Ready));
-        pair.n1.wait(|event| matches!(event, EngineEvent::PeerReady { .. }));
+        pair.begin();
         pair
+    }
+
+    /// n1 primary, n2 in sync.
+    pub fn begin(&mut self) {
+        self.n1.start();
+        self.n2.start();
+        self.n1.lead(true);
+        self.n2.follow(false);
+        self.n2.wait(|event| matches!(event, EngineEvent::Ready));
+        self.n1.wait(|event| matches!(event, EngineEvent::PeerReady { .. }));
     }
 
     /// n2's engine dies and n1 goes on alone.
@@ -204,6 +209,14 @@ fn make_pki(dirs: &[PathBuf; 2]) {
 impl Node {
     pub fn start(&mut self) {
         self.start_with(&[]);
+    }
+
+    /// For engines that start from now on: what a return may send in a second.
+    pub fn limit_return(&self, bytes: u64) {
+        let text = std::fs::read(&self.config).unwrap();
+        let mut config: EngineConfig = serde_json::from_slice(&text).unwrap();
+        config.return_bytes_per_second = Some(bytes);
+        std::fs::write(&self.config, serde_json::to_vec(&config).unwrap()).unwrap();
     }
 
     pub fn start_with(&mut self, env: &[(&str, &str)]) {

@@ -170,11 +170,7 @@ static RFS: Rule = acting(
             "the return commits by itself",
         ),
         later(attribute("reidetail", Switch, None), &["off", "no"], "the log has no line per file"),
-        later(
-            attribute("reiallowedbw", Count(0, i64::MAX), None),
-            &["0"],
-            "the bandwidth of the return is not limited",
-        ),
+        attribute("reiallowedbw", Count(0, i64::MAX), None),
         later(
             attribute("locktimeout", Time(Seconds, 1), None),
             &[],
