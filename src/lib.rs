@@ -31,6 +31,7 @@ pub mod trust;
 pub mod watch;
 
 pub mod api;
+pub mod metrics;
 
 pub mod engine;
 pub mod node;

@@ -21,16 +21,23 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("checkers", &["model", "config", "watch", "actions"]),
     ("logbook", &["model", "config"]),
     ("api", &["model", "config", "logbook", "peer"]),
+    ("metrics", &["model", "api"]),
     ("peer", &["model", "config", "trust", "api"]),
     ("engine", &["model", "wire", "history", "disk", "capture", "link", "trust", "actions"]),
     (
         "node",
         &[
             "model", "history", "decide", "rules", "config", "trust", "watch", "actions",
-            "logbook", "api", "peer", "cli", "capture", "checkers",
+            "logbook", "api", "peer", "cli", "capture", "checkers", "metrics",
         ],
     ),
-    ("cli", &["model", "config", "trust", "logbook", "api", "peer", "engine", "node", "capture"]),
+    (
+        "cli",
+        &[
+            "model", "config", "trust", "logbook", "api", "peer", "engine", "node", "capture",
+            "metrics",
+        ],
+    ),
 ];
 
 fn sources(dir: &Path) -> Vec<PathBuf> {

@@ -154,6 +154,8 @@ pub enum Command {
     ClusterState,
     /// [`super::Data::Level`]: version of the program.
     Level,
+    /// [`super::Data::Metrics`]: numbers of the node and all its modules.
+    Metrics,
 
     // Resources.
     /// [`super::Data::Resource`] of that name (`class.id`), or all with `None`.
@@ -219,6 +221,8 @@ pub enum Command {
         xml: Option<String>,
     },
     ClusterConfInfo,
+    /// Read `watch.xml` again and use it.
+    WatchApply,
 
     // Log.
     /// The last `count` entries, oldest first; `verbose` adds the levels I, W and D.
@@ -270,6 +274,7 @@ impl Command {
             State => "state",
             ClusterState => "cluster state",
             Level => "level",
+            Metrics => "metrics",
             ResourceGet { .. } => "get",
             ResourceSet { .. } => "set",
             LoopIncrement => "incloop",
@@ -290,6 +295,7 @@ impl Command {
             Preflight => "preflight",
             ClusterConfig { .. } => "cluster config",
             ClusterConfInfo => "cluster confinfo",
+            WatchApply => "watch apply",
             Log { .. } => "log",
             Print { .. } => "print",
         }

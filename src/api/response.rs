@@ -161,6 +161,8 @@ pub enum Data {
     Config(ConfigView),
     Preflight(PreflightView),
     Log(Vec<Entry>),
+    /// OpenMetrics text.
+    Metrics(String),
 }
 
 #[cfg(test)]

@@ -255,7 +255,7 @@ fn read(path: &Path) -> Result<String, Refusal> {
     std::fs::read_to_string(path).map_err(|error| io_refusal("read", path, &error))
 }
 
-fn only_here(context: &Context<'_>) -> Result<(), Refusal> {
+pub(super) fn only_here(context: &Context<'_>) -> Result<(), Refusal> {
     if context.nodes == Nodes::Local {
         return Ok(());
     }
@@ -287,7 +287,7 @@ fn peer_refusal(error: &PeerError) -> Refusal {
     }
 }
 
-fn done(context: &mut Context<'_>, text: String) -> u8 {
+pub(super) fn done(context: &mut Context<'_>, text: String) -> u8 {
     let reply = crate::api::Reply { node: None, last: true, response: Response::ok_with(text) };
     context.show(&[reply])
 }

@@ -4,6 +4,7 @@ use super::context::{Context, usage};
 use super::wait::{After, Goal};
 use super::{
     bench, cluster, completion, explain, lists, log, module, preflight, processes, snapshot, state,
+    watch,
 };
 use crate::api::{Command, Data, Nodes, Refusal, Response, Switch, UserSetting};
 use crate::model::Role;
@@ -53,6 +54,8 @@ fn command(context: &mut Context<'_>, verb: Verb) -> Result<u8, Refusal> {
         Verb::Printw(words) => log::print(context, 'w', words),
         Verb::Module(verb) => module::carry_out(context, verb),
         Verb::Cluster(verb) => cluster::carry_out(context, verb),
+        Verb::Metrics { output } => watch::metrics(context, output.as_deref()),
+        Verb::Watch(verb) => watch::carry_out(context, verb),
         Verb::Bench(options) => bench::bench(context, &options),
         Verb::Explain => explain::explain(context),
         Verb::Snapshot { file } => snapshot::snapshot(context, file),

@@ -62,6 +62,7 @@ pub fn data(data: &Data) -> Value {
         Data::Preflight(view) => json!({
             "findings": view.findings.iter().map(finding).collect::<Value>(),
         }),
+        Data::Metrics(text) => json!({ "openmetrics": text }),
         // An entry's own form is the log's file format, which is as public as this.
         Data::Log(entries) => json!(entries),
     }

@@ -34,6 +34,7 @@ mod show;
 mod snapshot;
 pub mod state;
 mod wait;
+mod watch;
 
 use crate::api::Exit;
 use crate::config::paths::Paths;

@@ -23,6 +23,7 @@ pub fn text(data: &Data, verbose: bool) -> String {
         Data::Processes(processes) => super::lists::processes(processes),
         Data::Config(view) => config(view),
         Data::Preflight(_) => String::new(),
+        Data::Metrics(text) => text.clone(),
         Data::Log(entries) => entries.iter().map(|entry| format!("{entry}\n")).collect(),
     }
 }

@@ -1,6 +1,7 @@
 //! Whole command lines against a daemon made of fixed answers, and against none.
 pub(crate) mod fixture;
 mod questions;
+mod watching;
 
 use crate::api::response::code;
 use crate::api::{Command, Exit, Refusal};

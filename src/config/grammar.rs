@@ -10,6 +10,7 @@ use std::time::Duration;
 
 mod farm;
 pub(super) mod nodes;
+pub(super) mod notify;
 pub(super) mod safe;
 mod watch;
 

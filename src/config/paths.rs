@@ -41,6 +41,11 @@ impl Paths {
         self.etc.join("cluster.xml")
     }
 
+    /// Who is told how the node and its modules stand; need not exist.
+    pub fn watch_xml(&self) -> PathBuf {
+        self.etc.join("watch.xml")
+    }
+
     /// Certificates: `ca.crt ca.key node.crt node.key`.
     pub fn pki(&self) -> PathBuf {
         self.etc.join("pki")

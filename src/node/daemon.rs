@@ -6,6 +6,7 @@
 use super::clock;
 use super::handler::Door;
 use super::modules::Modules;
+use super::outlook::Outlook;
 use crate::api::{self, Fanout, Handler, Replies};
 use crate::config::cluster::ClusterConfig;
 use crate::config::paths::Paths;
@@ -35,6 +36,8 @@ pub enum DaemonError {
 pub(super) struct Member {
     pub(super) node: NodeName,
     pub(super) peers: PeersHandle,
+    /// End of the node's certificate.
+    pub(super) expires: jiff::Timestamp,
     cluster: Mutex<ClusterConfig>,
     /// Linked nodes, by what they are in this moment.
     linked: Mutex<HashMap<NodeName, Linked>>,
@@ -66,6 +69,7 @@ pub(super) struct Daemon {
     member: Mutex<Option<Arc<Member>>>,
     /// One attempt to become a member at a time.
     joining: tokio::sync::Mutex<()>,
+    pub(super) outlook: Outlook,
     /// The first daemon of this boot starts modules.
     boot_start: bool,
 }
@@ -105,6 +109,7 @@ async fn live(paths: Paths) -> Result<(), DaemonError> {
         modules: Modules::default(),
         member: Mutex::new(None),
         joining: tokio::sync::Mutex::new(()),
+        outlook: Outlook::default(),
         paths,
         boot,
         program,
@@ -116,6 +121,7 @@ async fn live(paths: Paths) -> Result<(), DaemonError> {
         Ok(false) => tracing::info!("this node belongs to no cluster yet"),
         Err(reason) => tracing::error!(reason, "this node does not reach its cluster"),
     }
+    daemon.begin_outlook().await;
     let door = Arc::new(Door(daemon.clone()));
     let served = api::server::serve(listener, Arc::new(Fanout::new(door.clone(), door)));
     let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Runtime)?;
@@ -159,7 +165,7 @@ impl Daemon {
             Err(error) => return Err(error.to_string()),
         };
         let cluster = ClusterConfig::load(&path).map_err(|mistakes| mistakes.to_string())?;
-        let node = pki.node().clone();
+        let (node, expires) = (pki.node().clone(), pki.expires());
         let setup = PeerSetup {
             node: node.clone(),
             boot: self.boot,
@@ -173,6 +179,7 @@ impl Daemon {
         let member = Arc::new(Member {
             node,
             peers,
+            expires,
             cluster: Mutex::new(cluster),
             linked: Mutex::new(HashMap::new()),
         });

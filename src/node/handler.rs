@@ -12,6 +12,7 @@ use crate::api::{
 use crate::cli::offline;
 use crate::config::checks::ready_to_start;
 use crate::decide::{Caller, Refusal, StartKind, Wish};
+use crate::metrics::open_metrics;
 use crate::model::{ModuleName, NodeName, Role};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ impl Door {
         match &request.command {
             Command::Ping => Response::ok(),
             Command::Level => level(),
+            Command::Metrics => Response::data(Data::Metrics(open_metrics(&self.0.picture()))),
+            Command::WatchApply => self.0.apply_watch().await,
             Command::State => self.state(request.module.as_ref()),
             Command::Shutdown => self.shutdown(&request.origin).await,
             Command::ClusterState => self.cluster_state().await,

@@ -24,6 +24,7 @@ mod journal;
 mod memory;
 mod module;
 mod modules;
+mod outlook;
 mod progress;
 mod reboot;
 mod report;

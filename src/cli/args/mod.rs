@@ -5,12 +5,14 @@ mod cluster;
 mod errd;
 mod later;
 mod module;
+mod watch;
 
 pub use bench::{BenchGroup, BenchOptions};
 pub use cluster::{Addresses, ClusterVerb};
 pub use errd::ErrdVerb;
 pub use later::later;
 pub use module::ModuleVerb;
+pub use watch::WatchVerb;
 
 use super::completion::Shell;
 use crate::model::{ModuleName, Role};
@@ -246,6 +248,18 @@ pub enum Verb {
     /// Show all resources of the module: value, who set it, since when
     #[command(after_help = "Example: lockstep resources -m web")]
     Resources,
+    /// Print the numbers of this node and its modules as OpenMetrics text
+    #[command(
+        after_help = "Example: lockstep metrics --output /var/lib/prometheus/node-exporter/lockstep.prom"
+    )]
+    Metrics {
+        /// Replace this file in one step, e.g. for the textfile collector of node_exporter
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Check and apply watch.xml: who is told how this node and its modules stand
+    #[command(subcommand, after_help = "Example: lockstep watch check")]
+    Watch(WatchVerb),
     /// Show a resource, or all of them
     #[command(after_help = "Example: lockstep get -m web -r heartbeat.default")]
     Get {

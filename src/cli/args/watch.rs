@@ -1,0 +1,16 @@
+//! `watch …`
+use clap::Subcommand;
+use std::path::PathBuf;
+
+#[derive(Subcommand, Debug, PartialEq)]
+pub enum WatchVerb {
+    /// Check watch.xml and change nothing; works without a daemon
+    #[command(after_help = "Example: lockstep watch check")]
+    Check {
+        /// Another file than the node's watch.xml
+        file: Option<PathBuf>,
+    },
+    /// Let the daemon read watch.xml again and use it
+    #[command(after_help = "Example: lockstep -H '*' watch apply")]
+    Apply,
+}

@@ -1,0 +1,49 @@
+//! Goal: `metrics` and `watch` tell programs that watch what holds, and people what is wrong.
+use super::fixture::{PRIM, daemon, lockstep};
+use crate::config::paths::Paths;
+
+#[test]
+fn metrics_are_printed_or_replace_a_file() {
+    let daemon = daemon(&[PRIM], None);
+    let ran = lockstep("metrics", &daemon.paths);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "lockstep_up 1\n# EOF\n"));
+    let file = daemon.paths.etc.join("x.prom");
+    std::fs::create_dir_all(&daemon.paths.etc).unwrap();
+    let line = format!("metrics --output {}", file.display());
+    for _ in 0..2 {
+        let ran = lockstep(&line, &daemon.paths);
+        assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{}", ran.err);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "lockstep_up 1\n# EOF\n");
+    }
+    assert_eq!(std::fs::read_dir(&daemon.paths.etc).unwrap().count(), 1, "no draft is left");
+    assert_eq!(lockstep("metrics -H *", &daemon.paths).code, 2);
+    assert_eq!(lockstep("watch apply", &daemon.paths).code, 0);
+}
+
+#[test]
+fn a_daemon_that_is_not_there_is_a_number_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    let ran = lockstep("metrics", &paths);
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("\nlockstep_up 0\n") && ran.err.contains("not running"));
+    let file = dir.path().join("x.prom");
+    let ran = lockstep(&format!("metrics --output {}", file.display()), &paths);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    assert!(std::fs::read_to_string(&file).unwrap().contains("\nlockstep_up 0\n"));
+}
+
+#[test]
+fn watch_check_says_all_mistakes_and_needs_no_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    let ran = lockstep("watch check", &paths);
+    assert!(ran.code == 2 && ran.err.contains("watch.xml"), "{} {}", ran.code, ran.err);
+    std::fs::create_dir_all(&paths.etc).unwrap();
+    std::fs::write(paths.watch_xml(), "<watch><metrics listen=\"x\"/><fax/></watch>").unwrap();
+    let ran = lockstep("watch check", &paths);
+    assert!(ran.code == 2 && ran.err.contains("listen=") && ran.err.contains("<fax>"));
+    std::fs::write(paths.watch_xml(), "<watch/>").unwrap();
+    let ran = lockstep("watch check", &paths);
+    assert!(ran.code == 0 && ran.out.contains("has no mistakes"), "{}", ran.err);
+}

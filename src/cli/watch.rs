@@ -1,0 +1,77 @@
+//! `metrics` and `watch …`: how the node and its modules stand, for programs that watch.
+use super::args::WatchVerb;
+use super::cluster::{done, only_here};
+use super::context::{Context, io_refusal, usage};
+use crate::api::client::ClientError;
+use crate::api::{Command, Data, Refusal, Response};
+use crate::config::WatchConfig;
+use crate::metrics;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+pub fn carry_out(context: &mut Context<'_>, verb: WatchVerb) -> Result<u8, Refusal> {
+    match verb {
+        WatchVerb::Check { file } => {
+            only_here(context)?;
+            let (file, config) = load(context, file)?;
+            let notes: String = config.notes.iter().map(|note| format!("{note}\n")).collect();
+            Ok(done(context, format!("{notes}{} has no mistakes", file.display())))
+        }
+        WatchVerb::Apply => {
+            context.module = None;
+            let replies = context.ask(Command::WatchApply)?;
+            Ok(context.show(&replies))
+        }
+    }
+}
+
+fn load(context: &Context<'_>, file: Option<PathBuf>) -> Result<(PathBuf, WatchConfig), Refusal> {
+    let file = file.unwrap_or_else(|| context.paths.watch_xml());
+    let config = WatchConfig::load(&file).map_err(|mistakes| usage(mistakes.to_string()))?;
+    Ok((file, config))
+}
+
+/// A daemon that does not answer is a number too: an alert can be made of it.
+pub fn metrics(context: &mut Context<'_>, output: Option<&Path>) -> Result<u8, Refusal> {
+    only_here(context)?;
+    context.module = None;
+    let request = context.request(Command::Metrics);
+    let replies = match context.send(&request) {
+        Ok(replies) => replies,
+        Err(error) => {
+            match output {
+                Some(file) => replace(file, metrics::DOWN)?,
+                None if context.json => {}
+                None => context.print(metrics::DOWN),
+            }
+            return Err(super::ask::refusal(&error));
+        }
+    };
+    match (output, replies.last().map(|reply| &reply.response)) {
+        (Some(file), Some(Response::Data { data: Data::Metrics(text) })) => {
+            replace(file, text)?;
+            Ok(0)
+        }
+        (Some(_), None) => Err(super::ask::refusal(&ClientError::Cut)),
+        _ => Ok(context.show(&replies)),
+    }
+}
+
+/// Readers see the old text or the new one. The draft does not end in `.prom`, which is what the
+/// textfile collector looks for.
+fn replace(file: &Path, text: &str) -> Result<(), Refusal> {
+    let mut draft = file.as_os_str().to_owned();
+    draft.push(".new");
+    let draft = PathBuf::from(draft);
+    let write = || -> io::Result<()> {
+        fs::write(&draft, text)?;
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o644))?;
+        fs::rename(&draft, file)
+    };
+    write().map_err(|error| {
+        let _ = fs::remove_file(&draft);
+        io_refusal("write", file, &error)
+    })
+}

@@ -1,0 +1,241 @@
+//! Goal: the text is OpenMetrics for the strictest reader, and says what the picture says.
+mod listening;
+mod strict;
+
+use super::*;
+use crate::api::{HeartbeatView, ModuleView, PeerView, ReplicationView, SettingsView};
+use crate::model::{
+    BootId, CopyState, EngineMode, EngineStatus, Level, Lineage, ModuleName, NodeName, Position,
+    Progress, Readiness, Role, Seq, Side, State,
+};
+use jiff::Timestamp;
+use strict::Sample;
+
+fn node(name: &str) -> NodeName {
+    NodeName::new(name).unwrap()
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn status() -> EngineStatus {
+    let side = Side {
+        node: node("n1"),
+        boot: BootId(1),
+        lineage: Lineage::default(),
+        position: Position { epoch: None, seq: Seq(1200) },
+        exact: true,
+        copy: CopyState::Current,
+        lost_volatile: false,
+        sole: false,
+        dirty_base: None,
+        dirty_objects: 0,
+        dirty_bytes: 0,
+        window: None,
+    };
+    EngineStatus {
+        mode: EngineMode::LeadingMirror,
+        side,
+        peer: Some(node("n2")),
+        link_up: true,
+        applied: Seq(1200),
+        acknowledged: Seq(1199),
+        durable: Seq(1100),
+        operations: 40,
+        bytes: 163_840,
+        latency_p50_us: 180,
+        latency_p99_us: 1_000_900,
+        held: 2,
+        progress: None,
+        features: Vec::new(),
+    }
+}
+
+/// `web` on n1: PRIM Ready with an in-sync n2.
+fn view() -> ModuleView {
+    ModuleView {
+        node: node("n1"),
+        module: ModuleName::new("web").unwrap(),
+        id: 1,
+        state: State::new(Role::Prim, Readiness::Ready),
+        since: Some("1970-01-01T00:16:40.250Z".into()),
+        reason: String::new(),
+        needs_decision: false,
+        epoch: 7,
+        policy: None,
+        peers: vec![PeerView {
+            node: node("n2"),
+            state: Some(State::new(Role::Second, Readiness::Ready)),
+            alive: true,
+            config_digest: None,
+            heartbeats: vec![HeartbeatView { lan: "a\"b\\".into(), up: true, age_ms: Some(80) }],
+        }],
+        replication: Some(ReplicationView {
+            level: Level::Mirror,
+            dirs: vec!["/srv/web".into()],
+            engine_pid: Some(4711),
+            status: Some(status()),
+            up_to_date: true,
+            in_doubt: false,
+            in_sync: true,
+        }),
+        addresses: Vec::new(),
+        config_digest: String::new(),
+        config_date: None,
+        settings: SettingsView::default(),
+        resources: Vec::new(),
+        loops: 1,
+        loops_max: 3,
+    }
+}
+
+fn picture(views: Vec<ModuleView>) -> Picture {
+    let modules = views.into_iter().map(|view| ModulePicture { view, redundancy_lost: None });
+    Picture {
+        version: "0.1.0".into(),
+        node: Some(node("n1")),
+        certificate_expires: Some(at(2_000_000_000)),
+        nodes: vec![(node("n2"), false)],
+        modules: modules.collect(),
+    }
+}
+
+fn value(samples: &[Sample], name: &str, label: Option<(&str, &str)>) -> Option<f64> {
+    let with = |sample: &&Sample| {
+        let label = label.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        sample.name == name && label.is_none_or(|label| sample.labels.contains(&label))
+    };
+    let found: Vec<&Sample> = samples.iter().filter(with).collect();
+    assert!(found.len() < 2, "{name} {label:?} is not one sample: {found:?}");
+    found.first().map(|sample| sample.value)
+}
+
+#[test]
+fn a_picture_is_told_in_whole() {
+    let samples = strict::read(&open_metrics(&picture(vec![view()]))).unwrap();
+    for (name, label, expected) in [
+        ("lockstep_up", None, 1.0),
+        ("lockstep_build_info", Some(("node", "n1")), 1.0),
+        ("lockstep_certificate_expiry_timestamp_seconds", None, 2e9),
+        ("lockstep_node_reachable", Some(("peer", "n2")), 0.0),
+        ("lockstep_module_state", Some(("state", "PRIM")), 1.0),
+        ("lockstep_module_state", Some(("state", "ALONE")), 0.0),
+        ("lockstep_module_readiness", Some(("readiness", "Ready")), 1.0),
+        ("lockstep_module_state_timestamp_seconds", None, 1000.25),
+        ("lockstep_module_redundancy_lost", None, 0.0),
+        ("lockstep_module_up_to_date", None, 1.0),
+        ("lockstep_module_in_sync", None, 1.0),
+        ("lockstep_module_applied_position", None, 1200.0),
+        ("lockstep_module_acknowledged_position", None, 1199.0),
+        ("lockstep_module_durable_position", None, 1100.0),
+        ("lockstep_module_operations_total", None, 40.0),
+        ("lockstep_module_bytes_total", None, 163_840.0),
+        ("lockstep_module_held_operations", None, 2.0),
+        ("lockstep_module_operation_latency_seconds", Some(("quantile", "0.5")), 0.00018),
+        ("lockstep_module_operation_latency_seconds", Some(("quantile", "0.99")), 1.0009),
+        ("lockstep_module_return_active", None, 0.0),
+        ("lockstep_module_loops", None, 1.0),
+        ("lockstep_module_link_up", None, 1.0),
+        ("lockstep_module_heartbeat_up", Some(("lan", "a\"b\\")), 1.0),
+    ] {
+        assert_eq!(value(&samples, name, label), Some(expected), "{name} {label:?}");
+    }
+}
+
+#[test]
+fn what_is_not_known_is_absent_and_empty_families_are_too() {
+    let mut quiet = view();
+    quiet.replication = None;
+    quiet.peers.clear();
+    quiet.since = None;
+    let text = open_metrics(&picture(vec![quiet]));
+    let samples = strict::read(&text).unwrap();
+    for name in ["in_sync", "operations_total", "heartbeat_up", "state_timestamp_seconds"] {
+        assert_eq!(value(&samples, &format!("lockstep_module_{name}"), None), None, "{text}");
+    }
+    for text in [open_metrics(&Picture::default()), DOWN.to_owned()] {
+        assert!(strict::read(&text).unwrap().iter().any(|sample| sample.name == "lockstep_up"));
+    }
+}
+
+#[test]
+fn a_return_tells_its_bytes_and_ends() {
+    let mut returning = view();
+    let progress =
+        |finished| Progress { bytes_done: 5, bytes_todo: 7, finished, ..Progress::default() };
+    for finished in [false, true] {
+        let status = returning.replication.as_mut().and_then(|r| r.status.as_mut());
+        status.unwrap().progress = Some(progress(finished));
+        let samples = strict::read(&open_metrics(&picture(vec![returning.clone()]))).unwrap();
+        let of = |name: &str| value(&samples, &format!("lockstep_module_return_{name}"), None);
+        assert_eq!(of("active"), Some(f64::from(u8::from(!finished))));
+        assert_eq!((of("done_bytes"), of("todo_bytes")), (Some(5.0), Some(7.0)));
+    }
+}
+
+#[test]
+fn redundancy_is_lost_where_the_application_runs_without_a_standby() {
+    let state = |role, readiness| State::new(role, readiness);
+    let base = view();
+    assert!(!is_lost(&base));
+    let with = |change: fn(&mut ModuleView)| {
+        let mut view = base.clone();
+        change(&mut view);
+        view
+    };
+    let lost = [
+        with(|view| view.peers[0].alive = false),
+        with(|view| view.peers[0].state = None),
+        with(|view| view.peers[0].state = Some(State::new(Role::Second, Readiness::Transient))),
+        with(|view| view.replication.as_mut().unwrap().in_sync = false),
+        with(|view| view.peers.clear()),
+    ];
+    for view in &lost {
+        assert!(is_lost(view), "{:?} {:?}", view.peers, view.replication);
+        for role in [Role::Stop, Role::Wait, Role::Second] {
+            let elsewhere = ModuleView { state: state(role, Readiness::Ready), ..view.clone() };
+            assert!(!is_lost(&elsewhere), "{role}");
+        }
+    }
+    assert!(!is_lost(&with(|view| view.replication = None)), "nothing to be in sync");
+}
+
+#[test]
+fn since_when_is_kept_and_armed_again() {
+    let (whole, mut lonely) = (view(), view());
+    lonely.peers[0].alive = false;
+    let mut redundancy = Redundancy::default();
+    let mut look = |view: &ModuleView, second| {
+        redundancy.look(std::iter::once(view), at(second));
+        redundancy.lost_since(&view.module)
+    };
+    assert_eq!(look(&whole, 1), None);
+    assert_eq!(look(&lonely, 2), Some(at(2)));
+    assert_eq!(look(&lonely, 3), Some(at(2)));
+    assert_eq!(look(&whole, 4), None);
+    assert_eq!(look(&lonely, 5), Some(at(5)));
+}
+
+/// The checker that people will use, where it is installed.
+#[test]
+fn promtool_finds_nothing_to_say() {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let mut lonely = view();
+    lonely.module = ModuleName::new("db").unwrap();
+    let mut shown = picture(vec![view(), lonely]);
+    shown.modules[1].redundancy_lost = Some(at(1000));
+    let pipe = Stdio::piped;
+    let mut promtool = Command::new("promtool");
+    promtool.args(["check", "metrics"]).stdin(pipe()).stderr(pipe()).stdout(pipe());
+    let Ok(mut promtool) = promtool.spawn() else { return };
+    // It reads the older format, where the family of a counter has the name of its samples.
+    let mut text = open_metrics(&shown);
+    for counter in ["lockstep_module_operations ", "lockstep_module_bytes "] {
+        text = text.replace(counter, &counter.replace(' ', "_total "));
+    }
+    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let said = promtool.wait_with_output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+}
