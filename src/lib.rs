@@ -32,6 +32,7 @@ pub mod watch;
 
 pub mod api;
 pub mod metrics;
+pub mod notify;
 
 pub mod engine;
 pub mod node;

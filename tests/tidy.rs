@@ -22,20 +22,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("logbook", &["model", "config"]),
     ("api", &["model", "config", "logbook", "peer"]),
     ("metrics", &["model", "api"]),
+    ("notify", &["model", "config", "api", "metrics"]),
     ("peer", &["model", "config", "trust", "api"]),
     ("engine", &["model", "wire", "history", "disk", "capture", "link", "trust", "actions"]),
     (
         "node",
         &[
             "model", "history", "decide", "rules", "config", "trust", "watch", "actions",
-            "logbook", "api", "peer", "cli", "capture", "checkers", "metrics",
+            "logbook", "api", "peer", "cli", "capture", "checkers", "metrics", "notify",
         ],
     ),
     (
         "cli",
         &[
             "model", "config", "trust", "logbook", "api", "peer", "engine", "node", "capture",
-            "metrics",
+            "metrics", "notify",
         ],
     ),
 ];

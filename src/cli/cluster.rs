@@ -148,7 +148,7 @@ fn socket_address(text: &str, port: u16) -> Result<SocketAddr, Refusal> {
 }
 
 /// First part of the machine's name.
-fn machine_name() -> Result<NodeName, Refusal> {
+pub(super) fn machine_name() -> Result<NodeName, Refusal> {
     let name = nix::unistd::gethostname()
         .map_err(|error| failed(format!("read the machine's name: {error}; use --node")))?;
     let name = name.to_string_lossy().into_owned();

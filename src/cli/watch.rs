@@ -1,11 +1,15 @@
 //! `metrics` and `watch …`: how the node and its modules stand, for programs that watch.
 use super::args::WatchVerb;
-use super::cluster::{done, only_here};
-use super::context::{Context, io_refusal, usage};
+use super::cluster::{done, machine_name, only_here};
+use super::context::{Context, failed, io_refusal, usage};
 use crate::api::client::ClientError;
 use crate::api::{Command, Data, Refusal, Response};
 use crate::config::WatchConfig;
 use crate::metrics;
+use crate::model::NodeName;
+use crate::notify::{self, Batch, Code, Event, Severity};
+use crate::trust::Pki;
+use jiff::Timestamp;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -24,6 +28,62 @@ pub fn carry_out(context: &mut Context<'_>, verb: WatchVerb) -> Result<u8, Refus
             let replies = context.ask(Command::WatchApply)?;
             Ok(context.show(&replies))
         }
+        WatchVerb::Test { file } => {
+            only_here(context)?;
+            let (file, config) = load(context, file)?;
+            test(context, &file, &config)
+        }
+    }
+}
+
+/// From this process, so that a file can be tried before it is applied.
+fn test(context: &mut Context<'_>, file: &Path, config: &WatchConfig) -> Result<u8, Refusal> {
+    if config.sinks.is_empty() {
+        return Err(usage(format!("{} names no mail, webhook or command", file.display())));
+    }
+    let batch = test_batch(node(context)?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| failed(format!("start the network part: {error}")))?;
+    let mut lines = Vec::new();
+    let mut bad = 0;
+    for (name, sink) in notify::prepare(&config.sinks) {
+        let result = match sink {
+            Err(reason) => Err(reason),
+            Ok(sink) => runtime.block_on(sink.send(&batch)).map(|()| sink.target),
+        };
+        bad += usize::from(result.is_err());
+        lines.push(match result {
+            Ok(target) => format!("{name}: delivered to {target}"),
+            Err(reason) => format!("{name}: failed: {reason}"),
+        });
+    }
+    if bad > 0 {
+        lines.push(format!("{bad} of {} failed", config.sinks.len()));
+        return Err(failed(lines.join("\n")));
+    }
+    Ok(done(context, lines.join("\n")))
+}
+
+fn test_batch(node: NodeName) -> Batch {
+    let time = Timestamp::now();
+    let event = Event {
+        code: Code::Test,
+        severity: Severity::Info,
+        time,
+        text: format!("this is a test from node {node}"),
+        node: node.clone(),
+        module: None,
+        advice: String::new(),
+    };
+    let id = format!("{node}-test-{}", time.as_millisecond());
+    Batch { id, events: vec![event], dropped: 0 }
+}
+
+/// The node's name in its cluster; before it has one, the machine's.
+fn node(context: &Context<'_>) -> Result<NodeName, Refusal> {
+    match Pki::load(&context.paths.pki()) {
+        Ok(pki) => Ok(pki.node().clone()),
+        Err(_) => machine_name(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a picture to its text. Times are seconds, sizes are bytes, switches are 0 and 1.
 //!
 //! A family without samples is not written: what is not known is absent, never 0.
-use super::picture::{ModulePicture, Picture};
+use super::picture::{ModulePicture, Picture, SinkPicture};
 use super::text::{Kind, Text};
 use crate::api::{HeartbeatView, ModuleView, PeerView};
 use crate::model::{EngineStatus, Progress, Readiness, Role};
@@ -24,6 +24,9 @@ pub fn open_metrics(picture: &Picture) -> String {
         operations(&mut text, &picture.modules);
         returns(&mut text, &picture.modules);
         hearts(&mut text, &picture.modules);
+    }
+    if !picture.sinks.is_empty() {
+        sinks(&mut text, &picture.sinks);
     }
     text.end()
 }
@@ -173,6 +176,22 @@ fn hearts(text: &mut Text, modules: &[ModulePicture]) {
                 ("lan", heartbeat.lan.as_str()),
             ];
             family.flag(&labels, heartbeat.up);
+        }
+    }
+}
+
+fn sinks(text: &mut Text, sinks: &[SinkPicture]) {
+    type Value = fn(&SinkPicture) -> u64;
+    let families: [(&str, Kind, &str, Value); 4] = [
+        ("delivered_events", Kind::Counter, "Events that the receiver has got.", |s| s.delivered),
+        ("failures", Kind::Counter, "Attempts that failed.", |s| s.failures),
+        ("dropped_events", Kind::Counter, "Events it will never get.", |s| s.dropped),
+        ("waiting_events", Kind::Gauge, "Events that are still to be sent.", |s| s.waiting),
+    ];
+    for (what, kind, help, value) in families {
+        let mut family = text.family(&format!("lockstep_notification_{what}"), kind, "", help);
+        for sink in sinks {
+            family.sample(&[("sink", &sink.name)], value(sink));
         }
     }
 }

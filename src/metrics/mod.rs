@@ -19,8 +19,8 @@ mod text;
 
 pub use families::{DOWN, open_metrics};
 pub use listener::{Listener, Source};
-pub use picture::{ModulePicture, Picture};
+pub use picture::{ModulePicture, Picture, SinkPicture};
 pub use redundancy::{Redundancy, is_lost};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

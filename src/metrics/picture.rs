@@ -13,6 +13,19 @@ pub struct Picture {
     /// The other nodes, and whether their daemons are linked with this one.
     pub nodes: Vec<(NodeName, bool)>,
     pub modules: Vec<ModulePicture>,
+    pub sinks: Vec<SinkPicture>,
+}
+
+/// How telling one receiver of `watch.xml` goes; events since it was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkPicture {
+    /// `mail-1`, `webhook-1` …
+    pub name: String,
+    pub delivered: u64,
+    /// Attempts.
+    pub failures: u64,
+    pub dropped: u64,
+    pub waiting: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

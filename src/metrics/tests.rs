@@ -11,11 +11,11 @@ use crate::model::{
 use jiff::Timestamp;
 use strict::Sample;
 
-fn node(name: &str) -> NodeName {
+pub(crate) fn node(name: &str) -> NodeName {
     NodeName::new(name).unwrap()
 }
 
-fn at(second: i64) -> Timestamp {
+pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
@@ -53,7 +53,7 @@ fn status() -> EngineStatus {
 }
 
 /// `web` on n1: PRIM Ready with an in-sync n2.
-fn view() -> ModuleView {
+pub(crate) fn view() -> ModuleView {
     ModuleView {
         node: node("n1"),
         module: ModuleName::new("web").unwrap(),
@@ -90,7 +90,7 @@ fn view() -> ModuleView {
     }
 }
 
-fn picture(views: Vec<ModuleView>) -> Picture {
+pub(crate) fn picture(views: Vec<ModuleView>) -> Picture {
     let modules = views.into_iter().map(|view| ModulePicture { view, redundancy_lost: None });
     Picture {
         version: "0.1.0".into(),
@@ -98,6 +98,13 @@ fn picture(views: Vec<ModuleView>) -> Picture {
         certificate_expires: Some(at(2_000_000_000)),
         nodes: vec![(node("n2"), false)],
         modules: modules.collect(),
+        sinks: vec![SinkPicture {
+            name: "mail-1".into(),
+            delivered: 3,
+            failures: 2,
+            dropped: 1,
+            waiting: 4,
+        }],
     }
 }
 
@@ -137,6 +144,8 @@ fn a_picture_is_told_in_whole() {
         ("lockstep_module_return_active", None, 0.0),
         ("lockstep_module_loops", None, 1.0),
         ("lockstep_module_link_up", None, 1.0),
+        ("lockstep_notification_delivered_events_total", Some(("sink", "mail-1")), 3.0),
+        ("lockstep_notification_waiting_events", Some(("sink", "mail-1")), 4.0),
         ("lockstep_module_heartbeat_up", Some(("lan", "a\"b\\")), 1.0),
     ] {
         assert_eq!(value(&samples, name, label), Some(expected), "{name} {label:?}");
@@ -232,8 +241,10 @@ fn promtool_finds_nothing_to_say() {
     let Ok(mut promtool) = promtool.spawn() else { return };
     // It reads the older format, where the family of a counter has the name of its samples.
     let mut text = open_metrics(&shown);
-    for counter in ["lockstep_module_operations ", "lockstep_module_bytes "] {
-        text = text.replace(counter, &counter.replace(' ', "_total "));
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    for counter in lines.iter().filter_map(|line| line.strip_suffix(" counter")) {
+        let name = counter.trim_start_matches("# TYPE ");
+        text = text.replace(&format!(" {name} "), &format!(" {name}_total "));
     }
     promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let said = promtool.wait_with_output().unwrap();

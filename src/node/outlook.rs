@@ -5,11 +5,14 @@
 use super::daemon::{Daemon, lock};
 use crate::api::{Exit, Response};
 use crate::config::WatchConfig;
-use crate::metrics::{Listener, ModulePicture, Picture, Redundancy, Source};
+use crate::metrics::{Listener, ModulePicture, Picture, Redundancy, SinkPicture, Source};
+use crate::notify::{Disk, Look, Observer, Office, prepare};
 use jiff::Timestamp;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often the modules are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -18,6 +21,9 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Outlook {
     redundancy: Mutex<Redundancy>,
     listener: Mutex<Option<Listener>>,
+    office: Mutex<Office>,
+    /// Other receivers than before: what asks for somebody now is told to them.
+    renewed: AtomicBool,
     /// One reading of `watch.xml` at a time.
     applying: tokio::sync::Mutex<()>,
 }
@@ -30,21 +36,29 @@ impl Daemon {
         }
         let daemon = Arc::downgrade(self);
         tokio::spawn(async move {
+            let (begin, mut observer) = (Instant::now(), Observer::default());
             let mut looks = tokio::time::interval(LOOK);
             looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 looks.tick().await;
                 let Some(daemon) = daemon.upgrade() else { return };
-                daemon.look_outside();
+                if daemon.outlook.renewed.swap(false, Ordering::Relaxed) {
+                    observer = Observer::default();
+                }
+                daemon.look_outside(&mut observer, begin.elapsed());
             }
         });
     }
 
-    fn look_outside(&self) {
-        let modules = self.modules.all();
-        let views: Vec<_> = modules.iter().map(|(_, entry)| entry.view()).collect();
-        let views = views.iter().map(AsRef::as_ref);
-        lock(&self.outlook.redundancy).look(views, Timestamp::now());
+    fn look_outside(&self, observer: &mut Observer, now: Duration) {
+        let time = Timestamp::now();
+        let picture = self.picture();
+        let views = picture.modules.iter().map(|shown| &shown.view);
+        lock(&self.outlook.redundancy).look(views, time);
+        let disks: Vec<Disk> =
+            [&self.paths.lib, &self.paths.log].into_iter().filter_map(disk).collect();
+        let events = observer.look(&Look { now, time, picture: &picture, disks: &disks });
+        lock(&self.outlook.office).tell(&events);
     }
 
     pub(super) fn picture(&self) -> Picture {
@@ -65,6 +79,16 @@ impl Daemon {
                 redundancy_lost: redundancy.lost_since(&name),
             })
             .collect();
+        let sinks = lock(&self.outlook.office).counts().into_iter();
+        picture.sinks = sinks
+            .map(|(name, counts)| SinkPicture {
+                name,
+                delivered: counts.delivered,
+                failures: counts.failures,
+                dropped: counts.dropped,
+                waiting: counts.waiting,
+            })
+            .collect();
         picture
     }
 
@@ -80,14 +104,37 @@ impl Daemon {
             Ok(config) => config,
             Err(mistakes) => return Response::refused("watch", mistakes.to_string(), Exit::Usage),
         };
+        // Secrets and authorities are read here; on another thread, because files may be slow.
+        let sinks = config.sinks.clone();
+        let prepared = tokio::task::spawn_blocking(move || prepare(&sinks)).await;
+        let mut sinks = Vec::new();
+        let mut unfit = Vec::new();
+        for (name, sink) in prepared.unwrap_or_default() {
+            match sink {
+                Ok(sink) => sinks.push(sink),
+                Err(reason) => unfit.push(format!("{name}: {reason}")),
+            }
+        }
+        if !unfit.is_empty() {
+            return Response::refused("watch", unfit.join("\n"), Exit::Failed);
+        }
         if let Err(reason) = self.listen(config.metrics).await {
             return Response::refused("watch", reason, Exit::Failed);
         }
-        let text = match config.metrics {
-            Some(address) => format!("metrics and readiness at http://{address}/metrics"),
-            None => "nobody is told: watch.xml names no one".to_owned(),
+        let mut told: Vec<String> =
+            sinks.iter().map(|sink| format!("{} to {}", sink.name, sink.target)).collect();
+        let node = self.member().map(|member| member.node.to_string());
+        let node = node.unwrap_or_else(|| "node".to_owned());
+        let id = format!("{node}-{}", Timestamp::now().as_millisecond());
+        // What the former sinks had not sent yet ends with them.
+        *lock(&self.outlook.office) = Office::open(sinks, &id);
+        self.outlook.renewed.store(true, Ordering::Relaxed);
+        told.extend(config.metrics.map(|address| format!("metrics at http://{address}/metrics")));
+        let text = match told.is_empty() {
+            true => "nobody is told: watch.xml names no one".to_owned(),
+            false => told.join("\n"),
         };
-        tracing::info!("{text}");
+        tracing::info!(told = told.join("; "), "watch.xml is used");
         Response::ok_with(text)
     }
 
@@ -116,4 +163,12 @@ impl Daemon {
         *lock(&self.outlook.listener) = listener;
         Ok(())
     }
+}
+
+/// A file system of Lockstep's own files, which are never behind a mount of an engine.
+fn disk(path: &PathBuf) -> Option<Disk> {
+    let stat = nix::sys::statvfs::statvfs(path).ok()?;
+    let block = stat.fragment_size();
+    let (bytes, available) = (stat.blocks() * block, stat.blocks_available() * block);
+    Some(Disk { path: path.clone(), bytes, available })
 }

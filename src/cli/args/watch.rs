@@ -13,4 +13,10 @@ pub enum WatchVerb {
     /// Let the daemon read watch.xml again and use it
     #[command(after_help = "Example: lockstep -H '*' watch apply")]
     Apply,
+    /// Send a test event to every receiver of watch.xml now and tell how each answers
+    #[command(after_help = "Example: lockstep watch test")]
+    Test {
+        /// Another file than the node's watch.xml
+        file: Option<PathBuf>,
+    },
 }

@@ -47,3 +47,22 @@ fn watch_check_says_all_mistakes_and_needs_no_daemon() {
     let ran = lockstep("watch check", &paths);
     assert!(ran.code == 0 && ran.out.contains("has no mistakes"), "{}", ran.err);
 }
+
+#[test]
+fn watch_test_tells_the_result_of_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    std::fs::create_dir_all(&paths.etc).unwrap();
+    let test = |xml: &str| {
+        std::fs::write(paths.watch_xml(), format!("<watch>{xml}</watch>")).unwrap();
+        lockstep("watch test", &paths)
+    };
+    let ran = test("<command path='/bin/true'/>");
+    assert_eq!((ran.code, ran.out.as_str()), (0, "command-1: delivered to /bin/true\n"));
+    let ran = test("<command path='/bin/true'/><command path='/bin/false'/>");
+    assert_eq!(ran.code, 1);
+    for part in ["command-1: delivered", "command-2: failed: /bin/false", "1 of 2 failed"] {
+        assert!(ran.err.contains(part), "{part}: {}", ran.err);
+    }
+    assert_eq!(test("").code, 2);
+}

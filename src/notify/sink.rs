@@ -1,0 +1,83 @@
+//! One who is told. Secrets and authorities are read when it is made ready.
+use super::command;
+use super::mail::Mail;
+use super::outbox::Batch;
+use super::webhook::Webhook;
+use crate::config::watch::{CommandSink, SinkConfig};
+use std::time::Duration;
+
+/// A mail or a webhook is not waited for longer; a command has its own limit.
+const SEND_LIMIT: Duration = Duration::from_secs(30);
+
+pub struct Sink {
+    /// `mail-1`, `webhook-2` …: the kind and its number in the file.
+    pub name: String,
+    /// Where it goes, for people.
+    pub target: String,
+    kind: Kind,
+}
+
+enum Kind {
+    Mail(Box<Mail>),
+    Webhook(Webhook),
+    Command(CommandSink),
+}
+
+/// Makes each sink ready, or says why it cannot be used. In the order of the file.
+pub fn prepare(configs: &[SinkConfig]) -> Vec<(String, Result<Sink, String>)> {
+    let mut numbers = [0; 3];
+    let named = configs.iter().map(|config| {
+        let (index, word) = match config {
+            SinkConfig::Mail(_) => (0, "mail"),
+            SinkConfig::Webhook(_) => (1, "webhook"),
+            SinkConfig::Command(_) => (2, "command"),
+        };
+        numbers[index] += 1;
+        let name = format!("{word}-{}", numbers[index]);
+        (name.clone(), Sink::new(name, config))
+    });
+    named.collect()
+}
+
+impl Sink {
+    fn new(name: String, config: &SinkConfig) -> Result<Sink, String> {
+        let (target, kind) = match config {
+            SinkConfig::Mail(mail) => {
+                let to: Vec<String> = mail.to.iter().map(ToString::to_string).collect();
+                let target = format!("{} through {}:{}", to.join(", "), mail.server, mail.port);
+                (target, Kind::Mail(Box::new(Mail::prepare(mail)?)))
+            }
+            // Without the query: it may hold a key.
+            SinkConfig::Webhook(webhook) => {
+                let host = webhook.url.host().unwrap_or_default();
+                let target = format!(
+                    "{}://{host}{}",
+                    webhook.url.scheme_str().unwrap_or(""),
+                    webhook.url.path()
+                );
+                (target, Kind::Webhook(Webhook::prepare(webhook)?))
+            }
+            SinkConfig::Command(command) => {
+                (command.path.display().to_string(), Kind::Command(command.clone()))
+            }
+        };
+        Ok(Sink { name, target, kind })
+    }
+
+    /// # Errors
+    /// Nobody has confirmed the batch; one sentence.
+    pub async fn send(&self, batch: &Batch) -> Result<(), String> {
+        let sending = async {
+            match &self.kind {
+                Kind::Mail(mail) => mail.send(batch).await,
+                Kind::Webhook(webhook) => webhook.send(batch).await,
+                Kind::Command(config) => return command::send(config, batch).await,
+            }
+        };
+        if matches!(self.kind, Kind::Command(_)) {
+            return sending.await;
+        }
+        let late = || Err(format!("no answer within {SEND_LIMIT:?}"));
+        tokio::time::timeout(SEND_LIMIT, sending).await.unwrap_or_else(|_| late())
+    }
+}
