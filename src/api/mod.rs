@@ -18,6 +18,7 @@
 //! known is ignored, so both may grow; a daemon refuses a greater `v` in one sentence.
 pub mod client;
 pub mod fanout;
+pub mod noted;
 pub mod preflight;
 pub mod request;
 pub mod response;
@@ -25,6 +26,7 @@ pub mod server;
 pub mod view;
 
 pub use fanout::{Fanout, Remote};
+pub use noted::Noted;
 pub use preflight::{AccountView, Finding, Grade, OwnerView, PreflightView};
 pub use request::{Command, Nodes, Origin, Request, Switch, UserSetting};
 pub use response::{Data, Exit, Refusal, Reply, Response};

@@ -231,6 +231,11 @@ pub enum Command {
         #[serde(default)]
         verbose: bool,
     },
+    /// [`super::Data::Commands`]: the last `count` commands that changed something on the node, of
+    /// the module or all.
+    CommandLog {
+        count: usize,
+    },
     /// A script's own words for the log: level `i`, `e` or `w`.
     Print {
         level: char,
@@ -297,6 +302,7 @@ impl Command {
             ClusterConfInfo => "cluster confinfo",
             WatchApply => "watch apply",
             Log { .. } => "log",
+            CommandLog { .. } => "cmdlog",
             Print { .. } => "print",
         }
     }

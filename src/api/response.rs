@@ -4,7 +4,7 @@ use super::view::{
     ClusterView, ConfigView, LevelView, ModuleSummary, ModuleView, ProcessView, ResourceView,
     SettingsView,
 };
-use crate::logbook::Entry;
+use crate::logbook::{CommandEntry, Entry};
 use crate::model::NodeName;
 use serde::{Deserialize, Serialize};
 
@@ -163,6 +163,7 @@ pub enum Data {
     Log(Vec<Entry>),
     /// OpenMetrics text.
     Metrics(String),
+    Commands(Vec<CommandEntry>),
 }
 
 #[cfg(test)]

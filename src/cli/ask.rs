@@ -2,7 +2,7 @@
 use super::context::Context;
 use super::offline;
 use crate::api::client::{Client, ClientError};
-use crate::api::{Command, Exit, Nodes, Refusal, Reply, Request};
+use crate::api::{Command, Exit, Nodes, Noted, Refusal, Reply, Request, Response};
 
 impl Context<'_> {
     pub fn request(&self, command: Command) -> Request {
@@ -41,10 +41,26 @@ impl Context<'_> {
     }
 
     fn in_files(&self, request: &Request) -> Result<Vec<Reply>, Refusal> {
+        let noted = Noted::of(request);
         match offline::answer(&self.paths, request) {
-            Some(response) => Ok(vec![Reply { node: None, last: true, response }]),
+            Some(response) => {
+                if let Some(noted) = noted {
+                    noted.ended(&self.paths, &response);
+                }
+                Ok(vec![Reply { node: None, last: true, response }])
+            }
             None => Err(refusal(&ClientError::NotRunning(self.paths.daemon_socket()))),
         }
+    }
+
+    /// Notes what this program does by itself, without a request to anybody.
+    pub fn note<T>(&self, command: &str, done: &Result<T, Refusal>) {
+        let noted = Noted::own(&self.request(Command::Ping), command);
+        let response = match done {
+            Ok(_) => Response::ok(),
+            Err(refusal) => Response::Refused(refusal.clone()),
+        };
+        noted.ended(&self.paths, &response);
     }
 
     /// Is a daemon there?

@@ -13,9 +13,21 @@ use std::path::{Path, PathBuf};
 
 pub fn carry_out(context: &mut Context<'_>, verb: ClusterVerb) -> Result<u8, Refusal> {
     match verb {
-        verb @ ClusterVerb::Init { .. } => init(context, verb),
-        ClusterVerb::Token { address } => token(context, address),
-        verb @ ClusterVerb::Join { .. } => join(context, verb),
+        verb @ ClusterVerb::Init { .. } => {
+            let done = init(context, verb);
+            context.note("cluster init", &done);
+            done
+        }
+        ClusterVerb::Token { address } => {
+            let done = token(context, address);
+            context.note("cluster token", &done);
+            done
+        }
+        verb @ ClusterVerb::Join { .. } => {
+            let done = join(context, verb);
+            context.note("cluster join", &done);
+            done
+        }
         ClusterVerb::Config { lock: Some(_), .. } => {
             Err(later("locking of cluster.xml; leave the word away"))
         }

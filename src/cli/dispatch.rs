@@ -48,6 +48,7 @@ fn command(context: &mut Context<'_>, verb: Verb) -> Result<u8, Refusal> {
         Verb::Waitstop { timeout } => wait(context, Goal::Role(Role::Stop), timeout),
         Verb::Level => level(context),
         Verb::Log(view) => log::log(context, &view),
+        Verb::Cmdlog { count } => log::commands(context, count),
         Verb::Logview(view) => log::logview(context, &view),
         Verb::Printi(words) => log::print(context, 'i', words),
         Verb::Printe(words) => log::print(context, 'e', words),

@@ -63,6 +63,7 @@ pub fn data(data: &Data) -> Value {
             "findings": view.findings.iter().map(finding).collect::<Value>(),
         }),
         Data::Metrics(text) => json!({ "openmetrics": text }),
+        Data::Commands(entries) => json!(entries),
         // An entry's own form is the log's file format, which is as public as this.
         Data::Log(entries) => json!(entries),
     }

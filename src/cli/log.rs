@@ -15,6 +15,12 @@ pub fn log(context: &mut Context<'_>, view: &LogView) -> Result<u8, Refusal> {
     Ok(context.show(&replies))
 }
 
+/// What people and scripts have changed on the nodes that are meant.
+pub fn commands(context: &mut Context<'_>, count: usize) -> Result<u8, Refusal> {
+    let replies = context.do_or_ask(Command::CommandLog { count })?;
+    Ok(context.show(&replies))
+}
+
 /// Shows the last entries, then every new one until the reader goes away. With `--json` an entry
 /// is a line: a document that never ends would help nobody.
 pub fn logview(context: &mut Context<'_>, view: &LogView) -> Result<u8, Refusal> {

@@ -57,7 +57,9 @@ fn install(
     let module = context.needed_module()?;
     if context.nodes == Nodes::Local {
         let store = ModuleStore::new(context.paths.clone());
-        return offline::install(&store, &module, archive.as_deref(), id, replace).map(answered);
+        let done = offline::install(&store, &module, archive.as_deref(), id, replace);
+        context.note("module install", &done);
+        return done.map(answered);
     }
     let archive = match archive {
         Some(path) => read_archive(&path)?,

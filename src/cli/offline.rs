@@ -12,7 +12,7 @@ use crate::config::mistake::Note;
 use crate::config::paths::Paths;
 use crate::config::store::{ModuleStore, StoreError};
 use crate::config::userconfig::{Mode, UserConfig};
-use crate::logbook::{self, Entry, Logbook, texts};
+use crate::logbook::{self, CommandEntry, Entry, Logbook, texts};
 use crate::model::ModuleName;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ pub fn answer(paths: &Paths, request: &Request) -> Option<Response> {
     let module = request.module.as_ref();
     let result = match &request.command {
         Command::ModuleList => list(&store),
+        Command::CommandLog { count } => command_log(paths, module, *count),
         Command::Preflight => super::preflight::look(paths, module),
         Command::Import { package } => import(&store, module, package),
         Command::ClusterConfig { xml } => cluster_config(paths, xml.as_deref()),
@@ -230,6 +231,17 @@ fn read_log(
     let entries = logbook::last(&dir, count.min(LOG_COUNT_MAX), verbose)
         .map_err(|error| super::context::io_refusal("read the log in", &dir, &error))?;
     Ok(Response::data(Data::Log(entries)))
+}
+
+fn command_log(
+    paths: &Paths,
+    module: Option<&ModuleName>,
+    count: usize,
+) -> Result<Response, Refusal> {
+    let entries = CommandEntry::last(paths, count.min(LOG_COUNT_MAX), module);
+    let entries = entries
+        .map_err(|error| super::context::io_refusal("read the log in", &paths.log, &error))?;
+    Ok(Response::data(Data::Commands(entries)))
 }
 
 /// Entries of one answer; more are read with `log` on the node itself, file by file.

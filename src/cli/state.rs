@@ -22,6 +22,7 @@ pub fn text(data: &Data, verbose: bool) -> String {
         Data::Settings(settings) => settings_line(settings),
         Data::Processes(processes) => super::lists::processes(processes),
         Data::Config(view) => config(view),
+        Data::Commands(entries) => entries.iter().map(|entry| format!("{entry}\n")).collect(),
         Data::Preflight(_) => String::new(),
         Data::Metrics(text) => text.clone(),
         Data::Log(entries) => entries.iter().map(|entry| format!("{entry}\n")).collect(),

@@ -16,6 +16,7 @@ mod rfs;
 mod rules;
 mod vip;
 mod watch;
+mod words;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct UserConfig {
@@ -207,20 +208,6 @@ pub enum When {
     Named(String),
 }
 
-impl When {
-    /// As it is written in `class` and `when`.
-    pub fn as_str(&self) -> &str {
-        match self {
-            When::Prim => "prim",
-            When::Second => "second",
-            When::Both => "both",
-            When::Pre => "pre",
-            When::Sec => "sec",
-            When::Named(name) => name,
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ErrorAction {
     Restart,
@@ -231,21 +218,6 @@ pub enum ErrorAction {
     Nothing,
     /// A program in the module's `bin`.
     Program(String),
-}
-
-impl ErrorAction {
-    /// As it is written in `action`.
-    pub fn as_str(&self) -> &str {
-        match self {
-            ErrorAction::Restart => "restart",
-            ErrorAction::StopStart => "stopstart",
-            ErrorAction::Stop => "stop",
-            ErrorAction::Wait => "wait",
-            ErrorAction::Swap => "swap",
-            ErrorAction::Nothing => "noaction",
-            ErrorAction::Program(exec) => exec,
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -123,7 +123,7 @@ impl fmt::Display for Entry {
 }
 
 /// Time as RFC 3339 in UTC with microseconds.
-mod rfc3339 {
+pub(super) mod rfc3339 {
     use jiff::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 

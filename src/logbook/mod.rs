@@ -5,10 +5,12 @@
 //! [`BYTES_MAX`] the file is renamed to `log.jsonl.1` (older ones move up, [`FILES_KEPT`] stay).
 //! A torn last line, left by a power cut, is skipped by readers and closed by the next writer.
 //! The log is for people: nothing is ever decided from it.
+mod commands;
 pub mod entry;
 pub mod read;
 pub mod texts;
 
+pub use commands::CommandEntry;
 pub use entry::{Entry, Level};
 pub use read::{Follower, last};
 pub use texts::Text;
@@ -56,7 +58,11 @@ impl Logbook {
     }
 
     fn with_limit(dir: &Path, bytes_max: u64) -> Result<Logbook, LogError> {
-        let path = dir.join(FILE);
+        Logbook::at(dir, FILE, bytes_max)
+    }
+
+    fn at(dir: &Path, file: &str, bytes_max: u64) -> Result<Logbook, LogError> {
+        let path = dir.join(file);
         std::fs::create_dir_all(dir).map_err(|source| LogError {
             action: "create directory of",
             path: path.clone(),

@@ -9,18 +9,26 @@ use std::path::{Path, PathBuf};
 /// The last `count` entries that are shown, oldest first. Lines that are no entries (torn by a
 /// crash, or of a newer form) are skipped. No log yet is an empty list.
 pub fn last(dir: &Path, count: usize, verbose: bool) -> std::io::Result<Vec<Entry>> {
-    let path = dir.join(FILE);
-    let mut newest_first: Vec<VecDeque<Entry>> = Vec::new();
+    last_of(&dir.join(FILE), count, |line| parse(line, verbose))
+}
+
+/// The same for any log of lines; `parse` says which of them count.
+pub(super) fn last_of<T>(
+    path: &Path,
+    count: usize,
+    parse: impl Fn(&[u8]) -> Option<T>,
+) -> std::io::Result<Vec<T>> {
+    let mut newest_first: Vec<VecDeque<T>> = Vec::new();
     let mut found = 0;
     for number in 0..=FILES_KEPT {
-        let file = match File::open(kept(&path, number)) {
+        let file = match File::open(kept(path, number)) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
         let mut entries = VecDeque::new();
         for line in BufReader::new(file).split(b'\n') {
-            let Some(entry) = parse(&line?, verbose) else { continue };
+            let Some(entry) = parse(&line?) else { continue };
             entries.push_back(entry);
             if entries.len() > count - found {
                 entries.pop_front();

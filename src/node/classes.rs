@@ -8,13 +8,15 @@
 //! memory, which outlives the daemon, and forgotten when the module stops or the machine starts
 //! again. Whatever a script has not disabled is not watched while the module is being stopped:
 //! nobody shall take the end of a process in `stop_prim` for a failure.
-use super::module::Control;
+use super::handler::ended;
+use super::module::{Control, Input, ModuleHandle};
 use crate::api::response::code;
-use crate::api::{Exit, ProcessView, Response};
+use crate::api::{Data, Exit, ProcessView, Response, Switch};
 use crate::config::userconfig::{Proc, When};
 use crate::logbook::texts;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use tokio::sync::oneshot;
 
 /// What was switched, by the class's name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +47,21 @@ impl Switched {
         };
         self.0 != before
     }
+}
+
+/// `errd enable|disable`, asked of the module's task.
+pub async fn switch(task: &ModuleHandle, name: String, value: Switch, by: String) -> Response {
+    let (answer, answered) = oneshot::channel();
+    let on = value == Switch::On;
+    let _ = task.inputs.send(Input::Class { name, on, by, answer }).await;
+    answered.await.unwrap_or_else(|_| ended())
+}
+
+/// `errd list`, asked of the module's task.
+pub async fn list(task: &ModuleHandle) -> Response {
+    let (answer, answered) = oneshot::channel();
+    let _ = task.inputs.send(Input::Processes { answer }).await;
+    answered.await.map_or_else(|_| ended(), |list| Response::data(Data::Processes(list)))
 }
 
 impl Control {

@@ -1,4 +1,5 @@
 //! What a daemon answers: requests of the command line, of scripts, and of other nodes.
+use super::classes;
 use super::daemon::{Daemon, Member};
 use super::module::{Input, LoopCount, ModuleHandle};
 use super::modules::Entry;
@@ -6,8 +7,8 @@ use super::view;
 use crate::api::response::code;
 use crate::api::view::{LevelView, ModuleSummary};
 use crate::api::{
-    ClusterView, Command, Data, Exit, Handler, ModuleView, NodeView, Origin, Remote, Replies,
-    Request, Response, Switch, UserSetting,
+    ClusterView, Command, Data, Exit, Handler, ModuleView, NodeView, Noted, Origin, Remote,
+    Replies, Request, Response, Switch, UserSetting,
 };
 use crate::cli::offline;
 use crate::config::checks::ready_to_start;
@@ -51,6 +52,15 @@ impl Remote for Door {
 
 impl Door {
     pub(super) async fn answer(&self, request: Request) -> Response {
+        let noted = Noted::of(&request);
+        let response = self.carry_out(request).await;
+        if let Some(noted) = noted {
+            noted.ended(&self.0.paths, &response);
+        }
+        response
+    }
+
+    async fn carry_out(&self, request: Request) -> Response {
         match &request.command {
             Command::Ping => Response::ok(),
             Command::Level => level(),
@@ -70,6 +80,7 @@ impl Door {
             | Command::Preflight
             | Command::ClusterConfInfo
             | Command::Log { .. }
+            | Command::CommandLog { .. }
             | Command::Print { .. } => self.in_files(request).await,
             _ => match self.task(&request) {
                 Ok(task) => self.of_module(&task, request).await,
@@ -120,9 +131,9 @@ impl Door {
             }
             Command::Set { setting, value } => return set(task, setting, value).await,
             Command::Class { name, value } => {
-                return switch_class(task, name, value, request.origin.caller()).await;
+                return classes::switch(task, name, value, request.origin.caller()).await;
             }
-            Command::Processes => return processes(task).await,
+            Command::Processes => return classes::list(task).await,
             Command::LoopIncrement => return count(task, LoopCount::Increment).await,
             Command::LoopReset => return count(task, LoopCount::Reset).await,
             Command::LoopCheck => return count(task, LoopCount::Check).await,
@@ -363,20 +374,7 @@ async fn set(task: &ModuleHandle, setting: UserSetting, value: Switch) -> Respon
     }
 }
 
-async fn switch_class(task: &ModuleHandle, name: String, value: Switch, by: String) -> Response {
-    let (answer, answered) = oneshot::channel();
-    let on = value == Switch::On;
-    let _ = task.inputs.send(Input::Class { name, on, by, answer }).await;
-    answered.await.unwrap_or_else(|_| ended())
-}
-
-async fn processes(task: &ModuleHandle) -> Response {
-    let (answer, answered) = oneshot::channel();
-    let _ = task.inputs.send(Input::Processes { answer }).await;
-    answered.await.map_or_else(|_| ended(), |list| Response::data(Data::Processes(list)))
-}
-
-fn ended() -> Response {
+pub(super) fn ended() -> Response {
     let text = "the module is being configured anew; ask again";
     Response::refused("busy", text, Exit::Failed)
 }

@@ -22,7 +22,6 @@ const LATER: &[(&[&str], &str)] = &[
     (&["rfsdiff"], "estimate of a return; state shows it while it runs"),
     (&["rfssync"], "seeding from a backup"),
     (&["logsave"], "logsave; use log, its output can be redirected"),
-    (&["cmdlog"], "log of commands; log shows who called each action"),
     (&["dump"], "dump; snapshot packs what there is"),
     (&["clean"], "clean"),
     (&["kill"], "kill by name"),

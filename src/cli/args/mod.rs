@@ -218,6 +218,13 @@ pub enum Verb {
     /// Show the last entries of the module's log
     #[command(after_help = "Example: lockstep log -m web -s 50 -A")]
     Log(LogView),
+    /// Show the last commands that changed something on this node: when, who, what, result
+    #[command(after_help = "Example: lockstep -H '*' cmdlog -m web -s 20")]
+    Cmdlog {
+        /// How many
+        #[arg(short = 's', value_name = "COUNT", default_value_t = 300)]
+        count: usize,
+    },
     /// Show the module's log and go on showing what is written
     #[command(after_help = "Example: lockstep logview -m web")]
     Logview(LogView),

@@ -113,6 +113,7 @@ fn every_old_spelling_parses() {
         "errd disable prim",
         "resources -m AM",
         "snapshot -m AM /tmp/x.zip",
+        "cmdlog",
         "checker on",
         "checker off -m AM",
     ] {

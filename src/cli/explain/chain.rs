@@ -98,9 +98,10 @@ fn is_cause(entry: &Entry) -> bool {
 
 /// The reason of an entry, where it is the entry's own: others carry what the module was doing.
 fn because(entry: &Entry) -> Option<&str> {
-    let foreign = ["action-called", "remote-state", "swap-begin", "return-plan", "engine"];
+    let foreign = ["remote-state", "swap-begin", "return-plan", "engine"];
+    let own = !foreign.contains(&entry.code.as_str()) && !entry.code.starts_with("action-");
     let reason = entry.reason.as_deref()?;
-    (!foreign.contains(&entry.code.as_str()) && !entry.text.contains(reason)).then_some(reason)
+    (own && !entry.text.contains(reason)).then_some(reason)
 }
 
 /// What happened again and again is one link, at its last place.

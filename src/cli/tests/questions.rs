@@ -69,3 +69,26 @@ fn explain_reads_the_log_without_a_daemon_and_says_what_to_do() {
     assert_eq!(data["chain"][0]["code"], "stop-maxloop");
     assert_eq!(data["role"], serde_json::Value::Null);
 }
+
+#[test]
+fn what_is_done_without_a_daemon_is_in_the_log_of_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    assert_eq!(lockstep("cmdlog", &paths).out, "");
+    assert_eq!(lockstep("cluster init --node n1", &paths).code, 2);
+    for line in ["module install -m web", "confcheck -m web", "module uninstall -m web -i cleaner"]
+    {
+        assert_eq!(lockstep(line, &paths).code, 0, "{line}");
+    }
+    let ran = lockstep("cmdlog --json", &paths);
+    let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let entries = document["answers"][0]["data"].as_array().unwrap();
+    let told: Vec<_> = entries.iter().map(|e| (e["command"].as_str(), &e["exit"])).collect();
+    let commands = ["cluster init", "module install", "module uninstall"].map(Some);
+    let exits = [2, 0, 0].map(serde_json::Value::from);
+    assert_eq!(told, commands.into_iter().zip(&exits).collect::<Vec<_>>());
+    assert_eq!(entries[2]["who"], "cleaner");
+    let ran = lockstep("cmdlog -m web -s 1", &paths);
+    assert!(ran.out.contains(" | cleaner | web | module uninstall | "), "{}", ran.out);
+    assert_eq!(ran.out.lines().count(), 1, "{}", ran.out);
+}
