@@ -8,7 +8,6 @@ use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
-use std::error::Error;
 use std::time::Duration;
 
 /// For each step of the conversation.
@@ -49,11 +48,8 @@ impl Mail {
         }
         let message = message.body(body(batch)).map_err(|error| format!("no mail: {error}"))?;
         let sent = self.transport.send(message).await;
-        sent.map(drop).map_err(|error| {
-            // The sentence of the crate leaves out what the system or the server said.
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            format!("{}:{}: {error}{cause}", self.config.server, self.config.port)
-        })
+        sent.map(drop)
+            .map_err(|error| format!("{}:{}: {error}", self.config.server, self.config.port))
     }
 }
 

@@ -49,12 +49,9 @@ impl Sink {
             }
             // Without the query: it may hold a key.
             SinkConfig::Webhook(webhook) => {
-                let host = webhook.url.host().unwrap_or_default();
-                let target = format!(
-                    "{}://{host}{}",
-                    webhook.url.scheme_str().unwrap_or(""),
-                    webhook.url.path()
-                );
+                let scheme = webhook.url.scheme_str().unwrap_or_default();
+                let host = webhook.url.authority().map_or("", |authority| authority.as_str());
+                let target = format!("{scheme}://{host}{}", webhook.url.path());
                 (target, Kind::Webhook(Webhook::prepare(webhook)?))
             }
             SinkConfig::Command(command) => {

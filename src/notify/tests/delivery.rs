@@ -24,34 +24,85 @@ async fn listen() -> (TcpListener, u16) {
     (listener, port)
 }
 
+/// How the server protects what is said.
+enum Protection {
+    None,
+    StartTls(TlsAcceptor),
+    Tls(TlsAcceptor),
+}
+
 /// Takes one mail as RFC 5321 says and gives all that the client said.
-async fn smtp(recipient_code: &'static str) -> (u16, JoinHandle<String>) {
+async fn smtp(recipient_code: &'static str, with: Protection) -> (u16, JoinHandle<String>) {
     let (listener, port) = listen().await;
     let task = tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut stream = BufReader::new(stream);
-        stream.write_all(b"220 test\r\n").await.unwrap();
-        let (mut said, mut data) = (String::new(), false);
-        loop {
-            let mut line = String::new();
-            if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
-                return said;
+        let (mut stream, _) = listener.accept().await.unwrap();
+        match with {
+            Protection::None => converse(stream, true, recipient_code).await,
+            Protection::Tls(tls) => match tls.accept(stream).await {
+                Ok(stream) => converse(stream, true, recipient_code).await,
+                Err(error) => error.to_string(),
+            },
+            Protection::StartTls(tls) => {
+                stream.write_all(b"220 test\r\n").await.unwrap();
+                let mut said = [0; 512];
+                let _ = stream.read(&mut said).await.unwrap();
+                stream.write_all(b"250-test\r\n250 STARTTLS\r\n").await.unwrap();
+                let length = stream.read(&mut said).await.unwrap();
+                assert_eq!(&said[..length], b"STARTTLS\r\n");
+                stream.write_all(b"220 go on\r\n").await.unwrap();
+                converse(tls.accept(stream).await.unwrap(), false, recipient_code).await
             }
-            said.push_str(&line);
-            let answer = match line.trim_end() {
-                "." => "250 taken",
-                _ if data => continue,
-                "DATA" => "354 go on",
-                "QUIT" => return said,
-                line if line.starts_with("EHLO") => "250 test",
-                line if line.starts_with("RCPT") => recipient_code,
-                _ => "250 fine",
-            };
-            data = answer.starts_with("354");
-            stream.write_all(format!("{answer}\r\n").as_bytes()).await.unwrap();
         }
     });
     (port, task)
+}
+
+async fn converse(
+    stream: impl AsyncReadExt + AsyncWriteExt + Unpin,
+    greets: bool,
+    recipient_code: &str,
+) -> String {
+    let mut stream = BufReader::new(stream);
+    if greets {
+        stream.write_all(b"220 test\r\n").await.unwrap();
+        stream.flush().await.unwrap();
+    }
+    let (mut said, mut data) = (String::new(), false);
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
+            return said;
+        }
+        said.push_str(&line);
+        let answer = match line.trim_end() {
+            "." => "250 taken",
+            _ if data => continue,
+            "DATA" => "354 go on",
+            "QUIT" => return said,
+            line if line.starts_with("EHLO") => "250-test\r\n250 AUTH PLAIN",
+            line if line.starts_with("AUTH") => "235 welcome",
+            line if line.starts_with("RCPT") => recipient_code,
+            _ => "250 fine",
+        };
+        data = answer.starts_with("354");
+        stream.write_all(format!("{answer}\r\n").as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+    }
+}
+
+/// A server's TLS with a certificate of its own making, written to `ca`.
+fn acceptor(ca: &Path) -> TlsAcceptor {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(ca, made.cert.pem()).unwrap();
+    let private = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], private.unwrap())
+        .unwrap();
+    TlsAcceptor::from(Arc::new(tls))
 }
 
 fn mail(port: u16, more: &str) -> String {
@@ -63,7 +114,7 @@ fn mail(port: u16, more: &str) -> String {
 
 #[tokio::test]
 async fn a_mail_reaches_an_smtp_server() {
-    let (port, server) = smtp("250 fine").await;
+    let (port, server) = smtp("250 fine", Protection::None).await;
     let sink = sink(&mail(port, "tls=\"none\""));
     sink.send(&batch(&["module web is ALONE Ready", "more"])).await.unwrap();
     drop(sink);
@@ -82,12 +133,40 @@ async fn a_mail_reaches_an_smtp_server() {
 
 #[tokio::test]
 async fn a_server_that_refuses_or_has_no_tls_is_a_failure_with_its_words() {
-    let (port, _server) = smtp("550 nobody here").await;
+    let (port, _server) = smtp("550 nobody here", Protection::None).await;
     let error = sink(&mail(port, "tls=\"none\"")).send(&batch(&["a"])).await.unwrap_err();
     assert!(error.contains("nobody here"), "{error}");
-    let (port, server) = smtp("250 fine").await;
+    let (port, server) = smtp("250 fine", Protection::None).await;
     sink(&mail(port, "")).send(&batch(&["a"])).await.unwrap_err();
     assert!(!server.await.unwrap().contains("MAIL FROM"), "nothing is said in the clear");
+}
+
+#[tokio::test]
+async fn a_password_goes_through_tls_to_a_known_server_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ca, password) = (dir.path().join("ca.pem"), dir.path().join("password"));
+    std::fs::write(&password, "secret\n").unwrap();
+    set_mode(&password, 0o600);
+    let tls = acceptor(&ca);
+    let more = |tls: &str| {
+        let (ca, password) = (ca.display(), password.display());
+        format!("tls=\"{tls}\" user=\"u\" password_file=\"{password}\" ca=\"{ca}\"")
+    };
+    let both =
+        [("starttls", Protection::StartTls(tls.clone())), ("tls", Protection::Tls(tls.clone()))];
+    for (word, protection) in both {
+        let (port, server) = smtp("250 fine", protection).await;
+        let sink = sink(&mail(port, &more(word)));
+        sink.send(&batch(&["a"])).await.unwrap_or_else(|reason| panic!("{word}: {reason}"));
+        drop(sink);
+        let said = server.await.unwrap();
+        // NUL u NUL secret, in base64.
+        assert!(said.contains("AUTH PLAIN AHUAc2VjcmV0"), "{word}: {said}");
+        assert!(said.contains("Subject: [n1]"), "{word}: {said}");
+    }
+    acceptor(&ca);
+    let (port, _server) = smtp("250 fine", Protection::Tls(tls)).await;
+    sink(&mail(port, &more("tls"))).send(&batch(&["a"])).await.unwrap_err();
 }
 
 /// Answers one request with `status`, and gives the request.
@@ -141,24 +220,13 @@ async fn a_webhook_gets_the_document() {
 async fn https_trusts_the_named_authority_and_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let (ca, key) = (dir.path().join("ca.pem"), dir.path().join("key"));
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     std::fs::write(&key, "Bearer abc\n").unwrap();
-    let chain = vec![made.cert.der().clone()];
-    let private = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, private.unwrap())
-        .unwrap();
-    let tls = TlsAcceptor::from(Arc::new(tls));
+    let tls = acceptor(&ca);
     let xml = |port| {
         let (ca, key) = (ca.display(), key.display());
         let url = format!("https://127.0.0.1:{port}/x");
         format!("<webhook url=\"{url}\" ca=\"{ca}\" authorization_file=\"{key}\"/>")
     };
-    std::fs::write(&ca, made.cert.pem()).unwrap();
     set_mode(&key, 0o644);
     let refused = sinks(&xml(1)).remove(0).err().unwrap();
     assert!(refused.contains("chmod 600"), "{refused}");
@@ -166,8 +234,7 @@ async fn https_trusts_the_named_authority_and_no_other() {
     let (port, server) = http("200 OK", Some(tls.clone())).await;
     sink(&xml(port)).send(&batch(&["a"])).await.unwrap();
     assert!(server.await.unwrap().contains("authorization: Bearer abc\r\n"));
-    let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    std::fs::write(&ca, other.cert.pem()).unwrap();
+    acceptor(&ca);
     let (port, _server) = http("200 OK", Some(tls)).await;
     let error = sink(&xml(port)).send(&batch(&["a"])).await.unwrap_err();
     assert!(error.contains("no TLS"), "{error}");
