@@ -1,4 +1,4 @@
-//! `watch.xml`: who is told how the node and its modules stand. A node without the file tells nobody.
+//! `watch.xml`: who is told how the node and its modules stand. Without it, nobody is.
 use super::findings::{Findings, quoted};
 use super::grammar::{self, Node, notify::WATCH};
 use super::mistake::{Mistakes, Note};

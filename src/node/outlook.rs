@@ -153,7 +153,7 @@ impl Daemon {
                 let bound = Listener::bind(address, source).await;
                 Some(bound.map_err(|error| {
                     format!(
-                        "cannot listen on {address} for metrics: {error}; correct <metrics listen=> \
+                        "cannot listen on {address} for metrics: {error}; correct <metrics> \
                          in {}, then run `lockstep watch apply`",
                         self.paths.watch_xml().display()
                     )

@@ -7,7 +7,7 @@
 //!                                                   (pure)
 //! ```
 //! A sink never holds anything up: events go into its outbox, which has an end, and a task of its
-//! own sends from there. The first event is sent at once, what follows within a minute as one batch.
+//! own sends from there. The first event is sent at once, the rest of its minute as one batch.
 mod command;
 mod event;
 mod mail;

@@ -3,11 +3,11 @@
 //! | code | told when | told again |
 //! |---|---|---|
 //! | `state` | a module has come to rest in another state | each time |
-//! | `redundancy-lost` | it runs here, and for [`GRACE`] no other node could take over | after `redundancy-regained`, or when it ran elsewhere |
+//! | `redundancy-lost` | it runs here, and for [`GRACE`] no other could take over | once regained |
 //! | `redundancy-regained` | after `redundancy-lost`, while it runs here | |
 //! | `needs-decision` | a person must say whose copy is right | after it was decided |
 //! | `maxloop` | the module was stopped after too many error-driven actions | after a start |
-//! | `node-unreachable`, `node-reachable` | the daemons are not linked for [`GRACE`]; are again | each time |
+//! | `node-unreachable`, `node-reachable` | not linked for [`GRACE`]; again | each time |
 //! | `certificate-expires` | 30, 14, 7 and 1 days before the end, and at it | after a renewal |
 //! | `disk-almost-full` | less than a tenth is free | after 15 % were free |
 //!

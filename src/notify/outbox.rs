@@ -4,10 +4,10 @@
 //! event ──▶ nothing sent for a minute ──▶ sent at once
 //!       └▶ else waits for the end of that minute, then all that waits is one batch
 //! batch ──▶ delivered
-//!       └▶ failed: again after 5 s, 10 s, 20 s … 10 min; given up after ATTEMPTS_MAX (about an hour)
+//!       └▶ failed: again after 5 s, 10 s, 20 s … 10 min; given up after ATTEMPTS_MAX, an hour
 //! ```
 //! A batch that failed goes out again as it was, with the same `id`, so that a receiver can tell a
-//! repetition. What finds no place pushes out the oldest that waits: the newest says how things are.
+//! repetition. What finds no place pushes the oldest out: the newest says how things are.
 use super::event::Event;
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -257,7 +257,7 @@ pub enum Verb {
     Resources,
     /// Print the numbers of this node and its modules as OpenMetrics text
     #[command(
-        after_help = "Example: lockstep metrics --output /var/lib/prometheus/node-exporter/lockstep.prom"
+        after_help = "Example: lockstep metrics --output /var/lib/node_exporter/lockstep.prom"
     )]
     Metrics {
         /// Replace this file in one step, e.g. for the textfile collector of node_exporter
