@@ -49,10 +49,12 @@ pub struct ProcReading {
 
 /// Watches the processes whose class `active` admits, from now until [`Running`] is dropped. To be
 /// called when a class becomes active (`prim`: after start_prim), once for each class, and again
-/// after a restart of the application: the first reading comes anew.
+/// after a restart of the application: the first reading comes anew. `begun`: the application has
+/// just been started, and what is not there yet may still come.
 pub fn watch(
     errd: &Errd,
     active: impl Fn(&When) -> bool,
+    begun: bool,
     to: mpsc::Sender<ProcReading>,
 ) -> Result<Running, Refused> {
     let mut tasks = JoinSet::new();
@@ -62,6 +64,7 @@ pub fn watch(
             pattern: Arc::new(Pattern::of(proc).map_err(Refused)?),
             manager: Manager::system(),
             poll: errd.poll,
+            begun,
             to: to.clone(),
         };
         tasks.spawn(watched.follow());
@@ -74,15 +77,18 @@ struct Watched {
     pattern: Arc<Pattern>,
     manager: Manager,
     poll: Duration,
+    begun: bool,
     to: mpsc::Sender<ProcReading>,
 }
 
 impl Watched {
     /// Looks until nobody listens any more.
     async fn follow(self) {
-        sleep(self.poll.saturating_mul(self.proc.start_after.saturating_sub(1))).await;
+        if self.begun {
+            sleep(self.poll.saturating_mul(self.proc.start_after.saturating_sub(1))).await;
+        }
         let begin = Instant::now();
-        let mut judge = Judge::new(&self.proc, self.poll);
+        let mut judge = Judge::new(&self.proc, self.poll, self.begun);
         let mut held = Held::default();
         let mut died = false;
         while !self.to.is_closed() {

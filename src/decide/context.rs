@@ -33,6 +33,8 @@ pub struct Context {
     pub(super) actions: Vec<Action>,
     pub(super) walk: Option<Walk>,
     pub(super) hold: Hold,
+    /// Why the wish at hand is wished, if no person wishes it.
+    pub(super) cause: Option<String>,
     pub(super) witness: Witness,
     /// Requests of the peer to record *outdated*, answered when it is on disk.
     pub(super) owed: Vec<u64>,
@@ -65,6 +67,7 @@ impl Context {
             actions: Vec::new(),
             walk: walk.map(resumed),
             hold: Hold::default(),
+            cause: None,
             witness: Witness::default(),
             owed: Vec::new(),
             resigned: false,
@@ -233,7 +236,8 @@ impl Context {
             }
             Wish::Restart | Wish::Swap | Wish::Failover(_) => return None,
         };
-        self.because(format!("{} asked for", wish.name()));
+        let cause = self.cause.take();
+        self.because(cause.unwrap_or_else(|| format!("{} asked for", wish.name())));
         self.down(role, ending);
         Some(Ok(format!("{} begins", wish.name())))
     }

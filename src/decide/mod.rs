@@ -280,7 +280,6 @@ impl Machine {
         let name = wish.name();
         match &caller {
             Caller::User(who) => {
-                self.cx.memory.loops.clear();
                 self.cx.log('U', "action-called", format!("Action {name} called by {who}"));
             }
             Caller::Identity(who) => {
@@ -297,11 +296,18 @@ impl Machine {
         let counts = matches!(wish, Wish::Restart | Wish::StopStart | Wish::Wait { .. });
         let by_itself = matches!(caller, Caller::Identity(_) | Caller::Rule(_));
         let over = counts && by_itself && self.cx.count_error();
-        let why = self.cx.memory.reason.clone();
+        self.cx.cause = match (&caller, &wish) {
+            _ if over => Some(self.cx.memory.reason.clone()),
+            (Caller::Rule(_), Wish::Wait { reason }) => Some(reason.clone()),
+            (Caller::Rule(label), _) => Some(format!("{name} by failover rule {label}")),
+            (Caller::Identity(who), _) => Some(format!("{name} by {who}")),
+            (Caller::User(_) | Caller::Boot, _) => None,
+        };
         let again = wish == Wish::StopStart && !over;
         let answer = self.wish(if over { Wish::Stop } else { wish });
-        if over {
-            self.cx.because(why);
+        self.cx.cause = None;
+        if matches!(caller, Caller::User(_)) && answer.is_ok() {
+            self.cx.memory.loops.clear();
         }
         if again && by_itself && answer.is_ok() {
             self.cx.reboot_instead();

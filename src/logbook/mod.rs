@@ -87,6 +87,15 @@ impl Logbook {
         self.append(&line).map_err(|source| self.error("write", source))
     }
 
+    /// What was written is on disk when this returns.
+    pub fn sync(&self) -> Result<(), LogError> {
+        let file = self.lock().as_ref().map(File::try_clone);
+        match file.transpose().and_then(|file| file.map_or(Ok(()), |file| file.sync_data())) {
+            Ok(()) => Ok(()),
+            Err(source) => Err(self.error("sync", source)),
+        }
+    }
+
     fn append(&self, line: &[u8]) -> std::io::Result<()> {
         let mut slot = self.lock();
         // Taken out: after an error the next call opens the file anew.

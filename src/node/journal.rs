@@ -2,7 +2,11 @@
 use crate::logbook::{Entry, Level, Logbook, Text};
 use crate::model::ModuleName;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Entries of one event come together.
+const SYNC_AFTER: Duration = Duration::from_millis(20);
 
 #[derive(Clone)]
 pub struct Journal {
@@ -10,11 +14,18 @@ pub struct Journal {
     book: Arc<Logbook>,
     /// Number of the current epoch, for every entry.
     epoch: Arc<AtomicU64>,
+    /// A sync is due.
+    syncing: Arc<AtomicBool>,
 }
 
 impl Journal {
     pub fn new(module: &ModuleName, book: Logbook) -> Journal {
-        Journal { module: module.clone(), book: Arc::new(book), epoch: Arc::default() }
+        Journal {
+            module: module.clone(),
+            book: Arc::new(book),
+            epoch: Arc::default(),
+            syncing: Arc::default(),
+        }
     }
 
     pub fn set_epoch(&self, epoch: u64) {
@@ -46,6 +57,25 @@ impl Journal {
         if let Err(error) = self.book.write(&entry) {
             tracing::warn!(module = %self.module, %error, "the module's log cannot be written");
         }
+        if matches!(entry.level, Level::User | Level::Event | Level::Critical) {
+            self.sync_soon();
+        }
+    }
+
+    /// A power cut is when the log is read. Nobody waits for the disk: one sync at a time, on a
+    /// thread of its own, takes all that was written until then.
+    fn sync_soon(&self) {
+        if self.syncing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (book, syncing) = (self.book.clone(), self.syncing.clone());
+        tokio::task::spawn_blocking(move || {
+            std::thread::sleep(SYNC_AFTER);
+            syncing.store(false, Ordering::Release);
+            if let Err(error) = book.sync() {
+                tracing::warn!(%error, "the module's log is not on disk");
+            }
+        });
     }
 }
 

@@ -36,8 +36,9 @@ const ERRD: &str = "errd";
 
 /// What the module's task is told by its watches.
 pub enum Seen {
-    Reading(Reading),
-    Process(ProcReading),
+    /// With the number of the watch that says it: what an ended one saw counts no more.
+    Reading(u64, Reading),
+    Process(u64, ProcReading),
     Count(Count),
     /// A program of `errd` has ended; one sentence if it did not cure anything.
     Cured(Result<(), String>),
@@ -50,9 +51,14 @@ pub struct Watching {
     timing: (Duration, Duration),
     rules: Rules,
     neighbour: Neighbour,
-    running: BTreeMap<String, Running>,
+    /// By resource, each with its number.
+    running: BTreeMap<String, (u64, Running)>,
     /// Classes of watched processes.
-    classes: Vec<(When, Running)>,
+    classes: Vec<(When, u64, Running)>,
+    /// Number of the newest watch.
+    newest: u64,
+    /// Nothing has been started or stopped since this daemon began: what it adopts has long started.
+    adopts: bool,
     /// Why a resource is down, as its checker says.
     whys: BTreeMap<String, String>,
     pub(super) counting: Counting,
@@ -76,6 +82,8 @@ impl Watching {
             neighbour,
             running: BTreeMap::new(),
             classes: Vec::new(),
+            newest: 0,
+            adopts: true,
             whys: BTreeMap::new(),
             counting: Counting::default(),
             seen,
@@ -90,7 +98,7 @@ impl Watching {
 
     /// Processes of this class are being watched.
     pub fn watches(&self, class: &When) -> bool {
-        self.classes.iter().any(|(known, _)| known == class)
+        self.classes.iter().any(|(known, ..)| known == class)
     }
 
     /// What a person is told about a rule: what its resources say.
@@ -146,6 +154,8 @@ impl Control {
         self.keep_counting();
         self.keep_gate().await;
         self.ask_rules().await;
+        // What a rule has just begun is not seen as a death.
+        self.keep_watches();
     }
 
     fn keep_watches(&mut self) {
@@ -161,17 +171,19 @@ impl Control {
             let runs = self.watching.running.contains_key(&name);
             match on && active.holds(&checker.when) {
                 true if !runs => {
-                    let (seen, by) = (self.watching.seen.clone(), "checker");
-                    match checkers::start(checker, &around, forward(seen)) {
+                    self.watching.newest += 1;
+                    let (number, seen) = (self.watching.newest, self.watching.seen.clone());
+                    let to = forward(seen, move |reading| Seen::Reading(number, reading));
+                    match checkers::start(checker, &around, to) {
                         Ok(running) => {
-                            self.resources.set(&name, "init", by);
-                            self.watching.running.insert(name, running);
+                            self.resources.set(&name, "init", "checker");
+                            self.watching.running.insert(name, (number, running));
                         }
                         Err(refused) => {
                             // Said once a start: a resource without a checker is never `init`.
                             let text = texts::other("check", Level::Warning, refused.to_string());
                             self.hands.journal.write("checker", text);
-                            self.watching.running.insert(name, Running::default());
+                            self.watching.running.insert(name, (number, Running::default()));
                         }
                     }
                 }
@@ -217,23 +229,28 @@ impl Control {
         let Some(errd) = self.watching.errd.clone() else { return };
         let on = self.settings.errd.unwrap_or(true);
         let at_rest = active.role != Role::Stop && !self.machine.busy();
+        if !at_rest || active.role == Role::Wait {
+            self.watching.adopts = false;
+        }
         let works = active.serves || active.follows || at_rest;
         for class in errd.procs.iter().map(|proc| &proc.class) {
             let runs = self.watching.watches(class);
             match on && self.switched.holds(class, active.holds(class), works) {
                 true if !runs => {
-                    let seen = self.watching.seen.clone();
-                    let watch =
-                        checkers::errd::watch(&errd, |when| when == class, forward_process(seen));
+                    self.watching.newest += 1;
+                    let (number, seen) = (self.watching.newest, self.watching.seen.clone());
+                    let to = forward(seen, move |reading| Seen::Process(number, reading));
+                    let begun = !self.watching.adopts;
+                    let watch = checkers::errd::watch(&errd, |when| when == class, begun, to);
                     let running = watch.unwrap_or_else(|refused| {
                         let text = texts::other("check", Level::Warning, refused.to_string());
                         self.hands.journal.write(ERRD, text);
                         Running::default()
                     });
-                    self.watching.classes.push((class.clone(), running));
+                    self.watching.classes.push((class.clone(), number, running));
                 }
                 false if runs => {
-                    self.watching.classes.retain(|(known, _)| known != class);
+                    self.watching.classes.retain(|(known, ..)| known != class);
                     for proc in errd.procs.iter().filter(|proc| proc.class == *class) {
                         self.resources.unset(&format!("proc.{}", proc.name));
                     }
@@ -327,8 +344,8 @@ impl Control {
 
     pub(super) async fn saw(&mut self, seen: Seen) {
         match seen {
-            Seen::Reading(reading) => self.read(&reading),
-            Seen::Process(process) => self.process(process).await,
+            Seen::Reading(number, reading) => self.read(number, &reading),
+            Seen::Process(number, process) => self.process(number, process).await,
             Seen::Count(count) => self.counted(&count),
             Seen::Cured(Ok(())) => self.watching.classes.clear(),
             Seen::Cured(Err(how)) => {
@@ -339,9 +356,9 @@ impl Control {
         self.show();
     }
 
-    /// What a checker saw after it was ended counts no more.
-    fn read(&mut self, reading: &Reading) {
-        if !self.watching.running.contains_key(&reading.resource) {
+    fn read(&mut self, number: u64, reading: &Reading) {
+        let watch = self.watching.running.get(&reading.resource);
+        if watch.is_none_or(|(known, _)| *known != number) {
             return;
         }
         self.note_why(reading);
@@ -365,9 +382,9 @@ impl Control {
         }
     }
 
-    async fn process(&mut self, process: ProcReading) {
+    async fn process(&mut self, number: u64, process: ProcReading) {
         let ProcReading { reading, proc } = process;
-        if !self.watching.watches(&proc.class) {
+        if !self.watching.classes.iter().any(|(_, known, _)| *known == number) {
             return;
         }
         let value = if reading.up { "up" } else { "down" };
@@ -439,21 +456,15 @@ fn resource(checker: &Checker) -> String {
     format!("{class}.{}", checker.ident)
 }
 
-fn forward(seen: mpsc::Sender<Seen>) -> mpsc::Sender<Reading> {
+/// A channel into the module's own.
+fn forward<T: Send + 'static>(
+    seen: mpsc::Sender<Seen>,
+    word: impl Fn(T) -> Seen + Send + 'static,
+) -> mpsc::Sender<T> {
     let (to, mut from) = mpsc::channel(1);
     tokio::spawn(async move {
         while let Some(reading) = from.recv().await {
-            let _ = seen.send(Seen::Reading(reading)).await;
-        }
-    });
-    to
-}
-
-fn forward_process(seen: mpsc::Sender<Seen>) -> mpsc::Sender<ProcReading> {
-    let (to, mut from) = mpsc::channel(1);
-    tokio::spawn(async move {
-        while let Some(reading) = from.recv().await {
-            let _ = seen.send(Seen::Process(reading)).await;
+            let _ = seen.send(word(reading)).await;
         }
     });
     to

@@ -30,13 +30,14 @@ pub(super) struct Next {
 }
 
 impl Judge {
-    pub(super) fn new(proc: &Proc, poll: Duration) -> Judge {
+    /// `begun`: what is not there yet may still come.
+    pub(super) fn new(proc: &Proc, poll: Duration, begun: bool) -> Judge {
         Judge {
             at_least: proc.at_least as usize,
             at_most: proc.at_most.map(|most| most as usize),
             poll,
             told: None,
-            seen: false,
+            seen: !begun,
             doubt: false,
         }
     }
@@ -85,7 +86,7 @@ mod tests {
     const POLL: Duration = Duration::from_secs(30);
 
     fn judge(at_least: u32, at_most: Option<u32>) -> Judge {
-        Judge::new(&Proc { at_least, at_most, ..proc("x") }, POLL)
+        Judge::new(&Proc { at_least, at_most, ..proc("x") }, POLL, true)
     }
 
     fn seconds(count: u64) -> Duration {
@@ -113,6 +114,13 @@ mod tests {
         assert_eq!(judge.on(1, false, seconds(2)), Next { tell: None, wait: POLL });
         // The doubt is over: the next one begins anew.
         assert_eq!(judge.on(0, true, seconds(3)).tell, None);
+    }
+
+    #[test]
+    fn what_was_begun_long_ago_gets_no_poll() {
+        let mut judge = Judge::new(&proc("x"), POLL, false);
+        let found = [judge.on(0, false, seconds(0)), judge.on(0, false, seconds(1))];
+        assert!(found.iter().any(|next| next.tell == Some(false)), "{found:?}");
     }
 
     #[test]

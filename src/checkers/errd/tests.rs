@@ -67,7 +67,7 @@ impl Named {
         change(&mut proc);
         let errd = Errd { poll, procs: vec![proc] };
         let (to, from) = mpsc::channel(16);
-        Watch { _running: watch(&errd, |_| true, to).unwrap(), from }
+        Watch { _running: watch(&errd, |_| true, true, to).unwrap(), from }
     }
 }
 
@@ -240,7 +240,7 @@ async fn only_admitted_classes_are_watched_and_dropping_ends_it() {
     let errd = Errd { poll: RARELY, procs: vec![both, own.clone()] };
     let (to, mut from) = mpsc::channel(16);
     let active = |class: &When| *class == When::Named("mine".into());
-    let running = watch(&errd, active, to).unwrap();
+    let running = watch(&errd, active, true, to).unwrap();
     let first = timeout(LIMIT, from.recv()).await.unwrap().unwrap();
     assert!(first.reading.up && *first.proc == own, "{first:?}");
     drop(running);
@@ -280,6 +280,7 @@ async fn services_are_asked_of_systemd() {
     let wanted = Proc { service: true, ..proc("web.service") };
     let (to, mut from) = mpsc::channel(16);
     let watched = Watched {
+        begun: true,
         pattern: Arc::new(Pattern::of(&wanted).unwrap()),
         proc: Arc::new(wanted),
         manager: Manager::at(dir.path(), &program),

@@ -352,6 +352,31 @@ fn the_fourth_error_within_the_interval_stops_the_module() {
     assert_eq!(states(&world), ["STOP NotReady", "ALONE Ready"], "{}", world.tail());
     assert!(world.log.iter().any(|line| line.ends_with("Action stop called by maxloop")));
     assert!(world.reason(0).starts_with("stopped: more than 3"), "{}", world.reason(0));
+    let told = "n1 leaves: stopped: more than 3";
+    assert!(world.log.iter().any(|line| line.contains(told)), "{}", world.tail());
+}
+
+/// Who acts by itself is named, here and on the other node; only what a person had done resets the
+/// counter, not what was refused.
+#[test]
+fn errors_are_called_by_their_name() {
+    let mut world = pair();
+    let identity = |who: &str| Caller::Identity(who.to_owned());
+    let stopstart = Event::Wish { ticket: 1, wish: Wish::StopStart, caller: identity("errd") };
+    world.event(0, stopstart);
+    world.wish(0, Wish::Swap);
+    assert!(matches!(world.nodes[0].answers.last(), Some(Err(_))), "refused");
+    let machine = world.nodes[0].machine.as_ref().unwrap();
+    assert_eq!((machine.memory().loops.len(), machine.reason()), (1, "stopstart by errd"));
+    world.run(1_000);
+    let told = "n1 leaves: stopstart by errd";
+    assert!(world.log.iter().any(|line| line.contains(told)), "{}", world.tail());
+    let caller = Caller::Rule("r".to_owned());
+    world.run(8_000);
+    world.event(1, Event::Wish { ticket: 2, wish: Wish::StopStart, caller });
+    world.run(1_000);
+    let told = "n2 leaves: stopstart by failover rule r";
+    assert!(world.log.iter().any(|line| line.contains(told)), "{}", world.tail());
 }
 
 #[test]
