@@ -30,7 +30,7 @@ pub enum ModuleVerb {
     /// Remove a stopped module and keep an archive of it
     #[command(after_help = "Example: lockstep module uninstall -m web")]
     Uninstall,
-    /// Check an archive, a folder of it, or an installed module; works without a daemon
+    /// Check an archive or an installed module; works without a daemon
     #[command(after_help = "Example: lockstep module check web.safe")]
     Check {
         /// A .safe file, or the name of an installed module
