@@ -369,6 +369,7 @@ impl Engine {
         // What the peer did not acknowledge in time was never applied here.
         let applied = self.seq_here();
         let exact = self.leader.order.is_empty() && self.leader.touched.is_empty();
+        self.seq = applied;
         self.mark_times_due();
         self.fail_held();
         self.unmount_all(true);

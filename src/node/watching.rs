@@ -1,36 +1,30 @@
-//! What is watched of a module while it runs here, and what its failover rules make of it.
+//! What is watched of a module while it runs here.
 //!
 //! ```text
 //! state of the module ──▶ which checkers and process watches run
-//! readings, `set -r`, states ──▶ resources ──▶ rules ──▶ a wish, as a script would have it
-//!                                                └─────▶ in STOP and WAIT: the gate of a start
+//! readings, `set -r`, states ──▶ resources ──▶ rules (`ruling`) ──▶ a wish, or the gate of a start
 //! a process that is gone (errd) ──▶ its action, at once
 //! ```
-//! Decides nothing: rules and automaton do. A resource exists while somebody looks after it; before
+//! A resource exists while somebody looks after it; before
 //! a start those of the class `pre` are `init`, so that no start runs ahead of its checkers.
-use super::clock;
 use super::counting::Counting;
+use super::implied::{implied, resource};
 use super::module::Control;
 use super::site::Site;
 use crate::actions::script::{Script, ScriptCall, ScriptRunner};
 use crate::checkers::connections::Count;
 use crate::checkers::{self, Around, Neighbour, Reading, Running, errd::ProcReading};
-use crate::config::userconfig::{
-    Checker, CheckerKind, Errd, ErrorAction, UserConfig, VirtualAddress, When,
-};
-use crate::decide::{Caller, Event, Gate, Wish};
+use crate::config::userconfig::{Checker, CheckerKind, Errd, ErrorAction, When};
+use crate::decide::{Caller, Wish};
 use crate::logbook::{Level, texts};
 use crate::model::Role;
-use crate::rules::{Action, Blocked, RuleSet, Rules, Table, Verdict};
+use crate::rules::{RuleSet, Rules};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Readings on their way.
 const QUEUE: usize = 64;
-/// How often a virtual address is looked for when the kernel announces nothing.
-const ADDRESS_POLL: Duration = Duration::from_secs(10);
 /// Who acts when a watched process is gone.
 const ERRD: &str = "errd";
 
@@ -47,9 +41,9 @@ pub enum Seen {
 pub struct Watching {
     checkers: Vec<Checker>,
     errd: Option<Errd>,
-    set: RuleSet,
+    pub(super) set: RuleSet,
     timing: (Duration, Duration),
-    rules: Rules,
+    pub(super) rules: Rules,
     neighbour: Neighbour,
     /// By resource, each with its number.
     running: BTreeMap<String, (u64, Running)>,
@@ -102,7 +96,7 @@ impl Watching {
     }
 
     /// What a person is told about a rule: what its resources say.
-    fn why(&self, label: &str) -> String {
+    pub(super) fn why(&self, label: &str) -> String {
         let rule = self.set.rules.iter().find(|rule| rule.label == label);
         let text = rule.map(ToString::to_string).unwrap_or_default();
         let concerns = |resource: &str| {
@@ -120,10 +114,10 @@ impl Watching {
 
 /// Which classes are active now.
 #[derive(Clone, Copy)]
-struct Active {
-    role: Role,
-    serves: bool,
-    follows: bool,
+pub(super) struct Active {
+    pub(super) role: Role,
+    pub(super) serves: bool,
+    pub(super) follows: bool,
 }
 
 impl Active {
@@ -141,7 +135,7 @@ impl Active {
 }
 
 impl Control {
-    fn active(&self) -> Active {
+    pub(super) fn active(&self) -> Active {
         let machine = &self.machine;
         let role = machine.state().role;
         Active { role, serves: machine.serves(), follows: machine.follows() }
@@ -204,27 +198,6 @@ impl Control {
         self.keep_processes(active);
     }
 
-    /// What the witness answered is a resource; the built-in rule on it holds this node in WAIT.
-    fn keep_witness(&mut self) {
-        let config = &self.site.active.config;
-        let kind = |checker: &&Checker| matches!(checker.kind, CheckerKind::SplitBrain { .. });
-        let Some(ident) = config.checkers.iter().find(kind).map(|checker| checker.ident.clone())
-        else {
-            return;
-        };
-        match self.machine.witness() {
-            Some(answers) => {
-                let value = if answers { "up" } else { "down" };
-                self.set_resource(&format!("splitbrain.{ident}"), value, "splitbraincheck");
-                self.set_resource("splitbrain.uptodate", value, "splitbraincheck");
-            }
-            None => {
-                self.resources.unset(&format!("splitbrain.{ident}"));
-                self.resources.unset("splitbrain.uptodate");
-            }
-        }
-    }
-
     fn keep_processes(&mut self, active: Active) {
         let Some(errd) = self.watching.errd.clone() else { return };
         let on = self.settings.errd.unwrap_or(true);
@@ -258,88 +231,6 @@ impl Control {
                 true | false => {}
             }
         }
-    }
-
-    fn table(&self) -> Table {
-        let values = self.resources.all().into_iter();
-        let local: BTreeMap<_, _> =
-            values.map(|resource| (resource.name, resource.value)).collect();
-        let peer = local.get("state.remote").cloned();
-        let remote = peer.map(|state| ("state.local".to_owned(), state)).into_iter().collect();
-        Table { local, remote }
-    }
-
-    /// Before a start, and in WAIT: what keeps the module from running here. Then whether what a
-    /// rule put to sleep may go on.
-    async fn keep_gate(&mut self) {
-        let role = self.machine.state().role;
-        let asks = matches!(role, Role::Stop | Role::Wait) && self.settings.checker.unwrap_or(true);
-        let blocked = if asks { self.watching.rules.waits(&self.table()) } else { None };
-        let gate = blocked.map(|blocked| match blocked {
-            Blocked::Failed { label } => {
-                let why = self.watching.why(&label);
-                Gate { reason: format!("waits by failover rule {label}: {why}"), failed: true }
-            }
-            Blocked::Unknown { label, resource } => {
-                let reason =
-                    format!("failover rule {label} waits for the first word on {resource}");
-                Gate { reason, failed: false }
-            }
-        });
-        let known = self.machine.facts().gate.clone();
-        if known != gate {
-            let was = known.is_some_and(|gate| gate.failed);
-            if was && gate.is_none() && role == Role::Wait && !self.machine.sleeps() {
-                self.hands.journal.write("control", texts::wakeup());
-            }
-            self.event(Event::Gate(gate.clone())).await;
-        }
-        if gate.is_none() && asks && self.machine.sleeps() && self.watching.set.implicit_wakeup {
-            let label = crate::rules::builtin::IMPLICIT_WAKEUP.to_owned();
-            self.wish(Wish::Wakeup, Caller::Rule(label)).await;
-        }
-    }
-
-    async fn ask_rules(&mut self) {
-        let active = self.active();
-        let runs = active.serves || active.follows;
-        if !runs || self.machine.busy() || !self.settings.checker.unwrap_or(true) {
-            return;
-        }
-        let table = self.table();
-        for verdict in self.watching.rules.evaluate(&table, clock::now()) {
-            match verdict {
-                Verdict::Assign { label, resource, value } => {
-                    self.set_resource(&resource, value.as_str(), &format!("rule {label}"));
-                }
-                Verdict::Act { label, action } => {
-                    let reason = self.watching.why(&label);
-                    let wish = match action {
-                        Action::Stop => Wish::Stop,
-                        Action::StopStart => Wish::StopStart,
-                        Action::Restart => Wish::Restart,
-                        Action::Swap => Wish::Swap,
-                        Action::Wakeup => Wish::Wakeup,
-                        Action::Wait => {
-                            let reason = format!("waits by failover rule {label}: {reason}");
-                            Wish::Wait { reason }
-                        }
-                    };
-                    self.wish(wish, Caller::Rule(label)).await;
-                    self.watching.rules.rearm(clock::now());
-                }
-            }
-        }
-        self.show();
-    }
-
-    /// `true`: carried out.
-    async fn wish(&mut self, wish: Wish, caller: Caller) -> bool {
-        let (answer, mut answered) = tokio::sync::oneshot::channel();
-        let ticket = self.ticket();
-        self.wishes.insert(ticket, answer);
-        self.event(Event::Wish { ticket, wish, caller }).await;
-        matches!(answered.try_recv(), Ok(Ok(_)))
     }
 
     pub(super) async fn saw(&mut self, seen: Seen) {
@@ -442,20 +333,6 @@ async fn run(
     }
 }
 
-/// The resource of a checker: `class.ident`.
-fn resource(checker: &Checker) -> String {
-    let class = match &checker.kind {
-        CheckerKind::Tcp { .. } => "tcp",
-        CheckerKind::Ping { .. } => "ping",
-        CheckerKind::Interface { .. } => "intf",
-        CheckerKind::Address { .. } => "ip",
-        CheckerKind::Custom { .. } => "custom",
-        CheckerKind::Module { .. } => "module",
-        CheckerKind::SplitBrain { .. } => "splitbrain",
-    };
-    format!("{class}.{}", checker.ident)
-}
-
 /// A channel into the module's own.
 fn forward<T: Send + 'static>(
     seen: mpsc::Sender<Seen>,
@@ -468,44 +345,4 @@ fn forward<T: Send + 'static>(
         }
     });
     to
-}
-
-/// `interface check=` and `virtual_addr check=` are checkers that nobody has to write.
-fn implied(config: &UserConfig) -> Vec<Checker> {
-    let mut implied: Vec<Checker> = Vec::new();
-    for vip in &config.vips {
-        if vip.check_interface {
-            let kind = CheckerKind::Interface { local_addr: vip.addr.to_string() };
-            let (ident, when) = (network(vip).to_string(), When::Pre);
-            implied.push(Checker { ident, when, action: ErrorAction::Wait, kind });
-        }
-        if vip.check {
-            let addr = vip.addr.to_string();
-            let kind = CheckerKind::Address { addr: addr.clone(), interval: ADDRESS_POLL };
-            let (when, action) = (When::Prim, ErrorAction::StopStart);
-            implied.push(Checker { ident: addr, when, action, kind });
-        }
-    }
-    let mut known = std::collections::HashSet::new();
-    implied.retain(|checker| {
-        let name = resource(checker);
-        !config.checkers.iter().any(|other| resource(other) == name) && known.insert(name)
-    });
-    implied
-}
-
-/// The network that an interface checker is called by.
-fn network(vip: &VirtualAddress) -> IpAddr {
-    match vip.addr {
-        IpAddr::V4(addr) => {
-            let bits = u32::from(vip.prefix.unwrap_or(24).min(32));
-            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-            IpAddr::V4((u32::from(addr) & mask).into())
-        }
-        IpAddr::V6(addr) => {
-            let bits = u32::from(vip.prefix.unwrap_or(64).min(128));
-            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-            IpAddr::V6((u128::from(addr) & mask).into())
-        }
-    }
 }

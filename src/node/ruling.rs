@@ -1,0 +1,115 @@
+//! What the failover rules of a module make of its resources: the gate of a start, or a wish such as
+//! a script has. Decides nothing: rules and automaton do.
+use super::clock;
+use super::module::Control;
+use crate::config::userconfig::{Checker, CheckerKind};
+use crate::decide::{Caller, Event, Gate, Wish};
+use crate::logbook::texts;
+use crate::model::Role;
+use crate::rules::{Action, Blocked, Table, Verdict};
+use std::collections::BTreeMap;
+
+impl Control {
+    fn table(&self) -> Table {
+        let values = self.resources.all().into_iter();
+        let local: BTreeMap<_, _> =
+            values.map(|resource| (resource.name, resource.value)).collect();
+        let peer = local.get("state.remote").cloned();
+        let remote = peer.map(|state| ("state.local".to_owned(), state)).into_iter().collect();
+        Table { local, remote }
+    }
+
+    /// What the witness answered is a resource; the built-in rule on it holds this node in WAIT.
+    pub(super) fn keep_witness(&mut self) {
+        let config = &self.site.active.config;
+        let kind = |checker: &&Checker| matches!(checker.kind, CheckerKind::SplitBrain { .. });
+        let Some(ident) = config.checkers.iter().find(kind).map(|checker| checker.ident.clone())
+        else {
+            return;
+        };
+        match self.machine.witness() {
+            Some(answers) => {
+                let value = if answers { "up" } else { "down" };
+                self.set_resource(&format!("splitbrain.{ident}"), value, "splitbraincheck");
+                self.set_resource("splitbrain.uptodate", value, "splitbraincheck");
+            }
+            None => {
+                self.resources.unset(&format!("splitbrain.{ident}"));
+                self.resources.unset("splitbrain.uptodate");
+            }
+        }
+    }
+
+    /// Before a start, and in WAIT: what keeps the module from running here. Then whether what a
+    /// rule put to sleep may go on.
+    pub(super) async fn keep_gate(&mut self) {
+        let role = self.machine.state().role;
+        let asks = matches!(role, Role::Stop | Role::Wait) && self.settings.checker.unwrap_or(true);
+        let blocked = if asks { self.watching.rules.waits(&self.table()) } else { None };
+        let gate = blocked.map(|blocked| match blocked {
+            Blocked::Failed { label } => {
+                let why = self.watching.why(&label);
+                Gate { reason: format!("waits by failover rule {label}: {why}"), failed: true }
+            }
+            Blocked::Unknown { label, resource } => {
+                let reason =
+                    format!("failover rule {label} waits for the first word on {resource}");
+                Gate { reason, failed: false }
+            }
+        });
+        let known = self.machine.facts().gate.clone();
+        if known != gate {
+            let was = known.is_some_and(|gate| gate.failed);
+            if was && gate.is_none() && role == Role::Wait && !self.machine.sleeps() {
+                self.hands.journal.write("control", texts::wakeup());
+            }
+            self.event(Event::Gate(gate.clone())).await;
+        }
+        if gate.is_none() && asks && self.machine.sleeps() && self.watching.set.implicit_wakeup {
+            let label = crate::rules::builtin::IMPLICIT_WAKEUP.to_owned();
+            self.wish(Wish::Wakeup, Caller::Rule(label)).await;
+        }
+    }
+
+    pub(super) async fn ask_rules(&mut self) {
+        let active = self.active();
+        let runs = active.serves || active.follows;
+        if !runs || self.machine.busy() || !self.settings.checker.unwrap_or(true) {
+            return;
+        }
+        let table = self.table();
+        for verdict in self.watching.rules.evaluate(&table, clock::now()) {
+            match verdict {
+                Verdict::Assign { label, resource, value } => {
+                    self.set_resource(&resource, value.as_str(), &format!("rule {label}"));
+                }
+                Verdict::Act { label, action } => {
+                    let reason = self.watching.why(&label);
+                    let wish = match action {
+                        Action::Stop => Wish::Stop,
+                        Action::StopStart => Wish::StopStart,
+                        Action::Restart => Wish::Restart,
+                        Action::Swap => Wish::Swap,
+                        Action::Wakeup => Wish::Wakeup,
+                        Action::Wait => {
+                            let reason = format!("waits by failover rule {label}: {reason}");
+                            Wish::Wait { reason }
+                        }
+                    };
+                    self.wish(wish, Caller::Rule(label)).await;
+                    self.watching.rules.rearm(clock::now());
+                }
+            }
+        }
+        self.show();
+    }
+
+    /// `true`: carried out.
+    pub(super) async fn wish(&mut self, wish: Wish, caller: Caller) -> bool {
+        let (answer, mut answered) = tokio::sync::oneshot::channel();
+        let ticket = self.ticket();
+        self.wishes.insert(ticket, answer);
+        self.event(Event::Wish { ticket, wish, caller }).await;
+        matches!(answered.try_recv(), Ok(Ok(_)))
+    }
+}
