@@ -10,7 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("history", &["model"]),
     ("decide", &["model", "history"]),
     ("rules", &["decide"]),
-    ("disk", &["wire", "history"]),
+    ("disk", &["model", "wire", "history"]),
     ("capture", &["disk"]),
     ("config", &["model", "rules"]),
     ("trust", &["model"]),

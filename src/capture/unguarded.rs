@@ -6,7 +6,7 @@
 //! (ctime, which no program sets) from the marker to now. After a crash of the node there is no
 //! marker, and nothing is looked for.
 use crate::disk::walk::each_directory;
-use crate::disk::{Errno, sys};
+use crate::disk::{Errno, Selection, sys};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
@@ -67,14 +67,18 @@ fn changed_at(meta: &fs::Metadata) -> Time {
 ///
 /// # Errors
 /// Of reading: then nothing is known.
-pub fn find(roots: Vec<OwnedFd>, since: Time, until: Time) -> Result<Option<PathBuf>, Errno> {
+pub fn find(
+    roots: Vec<(OwnedFd, Selection)>,
+    since: Time,
+    until: Time,
+) -> Result<Option<PathBuf>, Errno> {
     let within = |stat: &libc::stat| {
         let time = (stat.st_ctime, stat.st_ctime_nsec);
         since <= time && time <= until
     };
     let mut found = None;
-    for root in roots {
-        let walked = each_directory(root, |turn| {
+    for (root, selection) in roots {
+        let walked = each_directory(root, &selection, |turn| {
             let path = || turn.path.iter().map(|name| OsStr::from_bytes(name)).collect::<PathBuf>();
             if within(&sys::fstat(turn.fd)?) {
                 found = Some(path());

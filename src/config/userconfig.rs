@@ -4,7 +4,7 @@
 use super::cluster::ClusterConfig;
 use super::mistake::{Mistakes, Note};
 use super::paths::Paths;
-use crate::model::{Level, ModuleName, NodeName};
+use crate::model::{Level, ModuleName, NodeName, NotReplicated};
 use crate::rules::{Rule, RuleSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -166,14 +166,6 @@ pub struct Dir {
     pub not_replicated: Vec<NotReplicated>,
     /// Absolute; must exist before replication starts.
     pub tocheck: Vec<PathBuf>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NotReplicated {
-    /// Relative to the directory.
-    Path(PathBuf),
-    /// POSIX extended expression on entry names; `only`: replicate nothing but matches.
-    Pattern { pattern: String, only: bool },
 }
 
 impl Rfs {

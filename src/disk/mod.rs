@@ -5,12 +5,14 @@
 pub mod behind;
 pub mod objects;
 pub mod perform;
+pub mod selection;
 pub mod sys;
 pub mod walk;
 
 pub use behind::{Behind, Chunk};
 pub use objects::{Object, Objects};
 pub use perform::{Performed, perform};
+pub use selection::Selection;
 
 use std::fmt;
 

@@ -4,7 +4,7 @@
 //! number of descriptors stays open, oldest use first out. Where the file system has no handles an
 //! O_PATH descriptor is kept instead. Both ends of the link use this table: the primary draws
 //! numbers, the secondary is told them.
-use super::{Errno, sys};
+use super::{Errno, Selection, sys};
 use crate::history::ObjectKey;
 use crate::wire::ObjId;
 use bytes::Bytes;
@@ -18,6 +18,7 @@ pub struct Root {
     pub fd: OwnedFd,
     device: u64,
     handles: bool,
+    selection: Selection,
 }
 
 pub struct Object {
@@ -38,6 +39,8 @@ pub struct Object {
     pub lookups: u64,
     /// No name leads to it any more: its changes concern nobody else.
     pub orphan: bool,
+    /// Seen last under a name that is not replicated.
+    pub left_out: bool,
     /// Session in which the peer was told this number, and by which operation.
     pub bound: u64,
     pub bound_by: u64,
@@ -54,6 +57,13 @@ pub struct Objects {
     next: u64,
     /// An application may hold files open: an unlinked one stays reachable (primary).
     pub serves: bool,
+}
+
+impl Object {
+    /// The other copy has it, or is to have it.
+    pub fn is_replicated(&self) -> bool {
+        !self.orphan && !self.left_out
+    }
 }
 
 impl Objects {
@@ -100,17 +110,85 @@ impl Objects {
             name: Bytes::new(),
             lookups: 1,
             orphan: false,
+            left_out: false,
             bound: 0,
             bound_by: 0,
             changed: 0,
         };
         self.map.insert(id, object);
-        self.roots.push(Root { fd, device: stat.st_dev, handles });
+        let selection = Selection::default();
+        self.roots.push(Root { fd, device: stat.st_dev, handles, selection });
         Ok(())
     }
 
     pub fn roots(&self) -> &[Root] {
         &self.roots
+    }
+
+    /// All roots for another thread.
+    pub fn share_roots(&self) -> Result<Vec<(OwnedFd, Selection)>, Errno> {
+        let share = |root: &Root| Ok((root.fd.try_clone()?, root.selection.clone()));
+        self.roots.iter().map(share).collect()
+    }
+
+    /// What of root `index` is replicated. To be said before anything in it was looked up.
+    pub fn select(&mut self, index: usize, selection: Selection) {
+        self.roots[index].selection = selection;
+    }
+
+    /// Everything is replicated: no name has to be looked at.
+    pub fn leaves_nothing_out(&self) -> bool {
+        self.roots.iter().all(|root| root.selection.is_everything())
+    }
+
+    /// The entry `name` of `parent` is not replicated, or would not be.
+    pub fn leaves_out(&self, parent: ObjId, name: &[u8], is_dir: bool) -> bool {
+        let Ok(object) = self.get(parent) else { return false };
+        if object.left_out {
+            return true;
+        }
+        let selection = &self.roots[usize::from(object.key.dir)].selection;
+        !selection.is_everything() && selection.leaves_out(|| self.path_of(parent), name, is_dir)
+    }
+
+    /// The directory has something below it that is left out by its path.
+    pub fn leaves_out_below(&self, dir: ObjId) -> bool {
+        let Ok(object) = self.get(dir) else { return false };
+        self.roots[usize::from(object.key.dir)].selection.names_below(&self.path_of(dir))
+    }
+
+    /// As [`Objects::leaves_out_below`], if the entry were a directory.
+    pub fn would_leave_out_below(&self, parent: ObjId, name: &[u8]) -> bool {
+        let Ok(object) = self.get(parent) else { return false };
+        let mut path = self.path_of(parent);
+        path.push(name.to_vec());
+        self.roots[usize::from(object.key.dir)].selection.names_below(&path)
+    }
+
+    /// Names that lead to a directory from its root.
+    fn path_of(&self, mut dir: ObjId) -> Vec<Vec<u8>> {
+        let mut path = Vec::new();
+        while let Ok(object) = self.get(dir)
+            && !dir.is_root()
+        {
+            path.push(object.name.to_vec());
+            dir = object.parent;
+        }
+        path.reverse();
+        path
+    }
+
+    /// The object was seen under this name.
+    pub fn place(&mut self, id: ObjId, parent: ObjId, name: &[u8]) {
+        let Ok(kind) = self.get(id).map(|object| object.kind) else { return };
+        let left_out = self.leaves_out(parent, name, kind == libc::S_IFDIR);
+        if let Some(object) = self.map.get_mut(&id) {
+            object.left_out = left_out;
+            object.parent = parent;
+            if object.name != name {
+                object.name = Bytes::copy_from_slice(name);
+            }
+        }
     }
 
     /// Draws a number that was never used.
@@ -165,10 +243,9 @@ impl Objects {
         let stat = sys::stat_at(dir_fd, &c_name)?;
         let dir = self.get(parent)?.key.dir;
         if let Some(id) = self.by_ino.get(&(dir, stat.st_ino)).copied() {
-            let object = self.get_mut(id)?;
+            let object = self.get(id)?;
             if object.parent != parent || object.name != name {
-                object.parent = parent;
-                object.name = Bytes::copy_from_slice(name);
+                self.place(id, parent, name);
             }
             return Ok((id, stat));
         }
@@ -217,6 +294,7 @@ impl Objects {
             }
         };
         let orphan = stat.st_nlink == 0;
+        let left_out = self.leaves_out(parent, name, stat.st_mode & libc::S_IFMT == libc::S_IFDIR);
         let object = Object {
             key: key(dir, stat, handle),
             kind: stat.st_mode & libc::S_IFMT,
@@ -228,6 +306,7 @@ impl Objects {
             name: Bytes::copy_from_slice(name),
             lookups: 0,
             orphan,
+            left_out,
             bound: 0,
             bound_by: 0,
             changed: 0,
@@ -318,10 +397,9 @@ impl Objects {
     pub fn mark_linked(&mut self, id: ObjId, parent: ObjId, name: &[u8]) {
         if let Some(object) = self.map.get_mut(&id) {
             object.orphan = false;
-            object.parent = parent;
-            object.name = Bytes::copy_from_slice(name);
             self.by_ino.insert((object.key.dir, object.key.ino), id);
         }
+        self.place(id, parent, name);
     }
 
     /// The known child of `parent` by name, without drawing a number for it.

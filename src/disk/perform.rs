@@ -76,6 +76,7 @@ pub fn perform(objects: &mut Objects, op: &Op) -> Result<Performed, Errno> {
             remove_tree(objects, dir, fd, name)?;
             Ok(Performed::Done)
         }
+        Op::Replace { obj, parent, name } => replace(objects, *obj, *parent, name),
     }
 }
 
@@ -208,6 +209,69 @@ fn link(objects: &mut Objects, obj: ObjId, parent: ObjId, name: &[u8]) -> Result
     Ok(Performed::Stat(Box::new(sys::fstat(fd)?)))
 }
 
+/// A link cannot take a name that there is: a second name takes it.
+fn replace(
+    objects: &mut Objects,
+    obj: ObjId,
+    parent: ObjId,
+    name: &bytes::Bytes,
+) -> Result<Performed, Errno> {
+    let between = bytes::Bytes::from(format!(".lockstep-{:x}", obj.0));
+    link(objects, obj, parent, &between)?;
+    let renamed = rename(objects, (parent, &between), (parent, name), 0);
+    // Also where it had the name already: a rename between two names of one inode does nothing.
+    let dir = objects.path_fd(parent)?;
+    let removed = sys::unlink_at(dir, &sys::name(&between)?, false);
+    match removed {
+        Err(errno) if errno != Errno(libc::ENOENT) => renamed.and(Err(errno)),
+        _ => renamed,
+    }
+}
+
+/// Removes what is not replicated and stands in the way of `op`: the primary has no such thing
+/// there, or a thing of its own that is not replicated either. True: worth another try.
+pub fn make_room(objects: &mut Objects, op: &Op, errno: Errno) -> bool {
+    let in_the_way = [libc::EEXIST, libc::ENOTEMPTY, libc::ENOTDIR, libc::EISDIR];
+    if objects.leaves_nothing_out() || !in_the_way.contains(&errno.0) {
+        return false;
+    }
+    let (parent, name) = match op {
+        Op::Create { parent, name, .. }
+        | Op::Mkdir { parent, name, .. }
+        | Op::Mknod { parent, name, .. }
+        | Op::Symlink { parent, name, .. }
+        | Op::Link { parent, name, .. }
+        | Op::Replace { parent, name, .. }
+        | Op::Rmdir { parent, name } => (*parent, name),
+        Op::Rename { new_parent, new_name, .. } => (*new_parent, new_name),
+        _ => return false,
+    };
+    clear(objects, parent, name).is_ok_and(|removed| removed)
+}
+
+/// Removes the entry if it is not replicated, else what is not replicated in it.
+fn clear(objects: &mut Objects, parent: ObjId, name: &[u8]) -> Result<bool, Errno> {
+    let (id, stat) = objects.look_up(parent, name)?;
+    let dir = objects.get(parent)?.key.dir;
+    if objects.get(id)?.left_out {
+        let fd = objects.path_fd(parent)?;
+        remove_tree(objects, dir, fd, name)?;
+        return Ok(true);
+    }
+    let mut removed = false;
+    if stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
+        let fd = objects.data_fd(id)?;
+        for (entry, _, kind) in sys::list_dir(fd)? {
+            if objects.leaves_out(id, &entry, kind == libc::DT_DIR) {
+                let fd = objects.path_fd(id)?;
+                remove_tree(objects, dir, fd, &entry)?;
+                removed = true;
+            }
+        }
+    }
+    Ok(removed)
+}
+
 fn remove(
     objects: &mut Objects,
     parent: ObjId,
@@ -270,12 +334,10 @@ fn rename(
     }
     result?;
     if let Some(moved) = moved {
-        let object = objects.get_mut(moved)?;
-        (object.parent, object.name) = (new_parent, new_name.clone());
+        objects.place(moved, new_parent, new_name);
     }
     if let Some(other) = swapped {
-        let object = objects.get_mut(other)?;
-        (object.parent, object.name) = (parent, name.clone());
+        objects.place(other, parent, name);
     }
     after_unlink(objects, replaced, &Ok(()));
     Ok(Performed::Done)

@@ -1,6 +1,6 @@
 //! A walk over a directory tree, away from the loop: with `openat`, never by a path, while the tree
 //! may change.
-use super::{Errno, sys};
+use super::{Errno, Selection, sys};
 use std::ops::ControlFlow;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
@@ -14,13 +14,14 @@ pub struct Visit<'a> {
     pub entries: Vec<(Vec<u8>, u64, u8)>,
 }
 
-/// Visits every directory below `root`, itself first, until `visit` breaks. One that moves meanwhile
+/// Visits every directory below `root` that is replicated, itself first, until `visit` breaks. One that moves meanwhile
 /// may be missed with all in it; one that was removed is left out.
 ///
 /// # Errors
 /// Of reading a directory, and those of `visit`.
 pub fn each_directory(
     root: OwnedFd,
+    selection: &Selection,
     mut visit: impl FnMut(&Visit<'_>) -> Result<ControlFlow<()>, Errno>,
 ) -> Result<ControlFlow<()>, Errno> {
     // A directory is opened when its turn comes: no more descriptors than it is deep.
@@ -35,6 +36,10 @@ pub fn each_directory(
             Err(Errno(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => continue,
             Err(errno) => return Err(errno),
         };
+        let left_out = |(name, _, kind): &(Vec<u8>, u64, u8)| {
+            selection.leaves_out(|| path.clone(), name, *kind == libc::DT_DIR)
+        };
+        let entries = entries.into_iter().filter(|entry| !left_out(entry)).collect();
         let turn = Visit { fd: fd.as_raw_fd(), path: &path, entries };
         if visit(&turn)?.is_break() {
             return Ok(ControlFlow::Break(()));

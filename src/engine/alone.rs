@@ -5,7 +5,6 @@
 //! then everything that was held goes on.
 use super::barrier::Barrier;
 use super::leader::{Deferred, Session};
-use super::operands::subject_is_linked;
 use super::requests::Slot;
 use super::run::{Done, Engine};
 use super::touch::{Touch, made, touches};
@@ -93,8 +92,9 @@ impl Engine {
 
     pub fn apply_here(&mut self, deferred: Deferred) {
         let Deferred { draft, slot, since, echo } = deferred;
+        let concerns_peer = !self.is_here_only(&draft.op);
         // Marked again: a part of a return may have taken the mark while this waited.
-        if subject_is_linked(&self.objects, &draft.op) {
+        if concerns_peer {
             let touched = touches(&mut self.objects, &draft.op);
             self.mark(&touched);
         }
@@ -102,8 +102,8 @@ impl Engine {
         if !draft.op.is_barrier() && !self.has_session() {
             self.seq += 1;
         }
-        let result = self.perform_here(&draft.op, draft.want);
-        if let Some(touch) = made(&self.objects, &draft.op) {
+        let result = self.perform_here(draft.here.as_ref().unwrap_or(&draft.op), draft.want);
+        if let Some(touch) = made(&self.objects, &draft.op).filter(|_| concerns_peer) {
             self.mark(&[touch]);
         }
         match result {

@@ -11,11 +11,11 @@ use super::leader::LOCAL_KEY;
 use super::operands::subject;
 use super::requests::{Draft, Slot};
 use super::run::{Done, Engine};
-use crate::disk::{Errno, sys};
-use crate::model::Level;
+use crate::disk::{Errno, Selection, sys};
+use crate::model::{Level, ReplicatedDir};
 use crate::wire::{Durability, ObjId, Op};
 use std::collections::{HashMap, HashSet};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Instant;
 
 /// Threads whose last synchronous write is remembered.
@@ -121,19 +121,29 @@ impl Engine {
         }
     }
 
+    /// What an operation is answered for: the level of its directory, of all of them the strictest.
+    pub fn level_of(&self, op: &Op) -> Level {
+        let of = |dir: &ReplicatedDir| dir.level.unwrap_or(self.config.level);
+        let object = subject(op).and_then(|id| self.objects.get(id).ok());
+        let dir = object.and_then(|object| self.config.dirs.get(usize::from(object.key.dir)));
+        let strictest = || self.config.dirs.iter().map(of).max_by_key(|level| level.rank());
+        dir.map(of).or_else(strictest).unwrap_or(self.config.level)
+    }
+
     /// Brings to the own disk what `op` covers, after this round's messages have left.
     pub fn sync_here(&mut self, key: u64, op: &Op, durable: Durability) {
-        let shared = match subject(op) {
-            Some(obj) => self.objects.share(obj),
-            None => self.objects.roots()[0].fd.try_clone().map_err(Errno::from),
-        };
-        let all = subject(op).is_none();
         let data_only = durable != Durability::Full;
-        match shared {
+        let Some(obj) = subject(op) else {
+            let roots = self.objects.share_roots();
+            return self.run_after_flush(move || {
+                let result = roots.and_then(|roots| sync_all(&roots));
+                Done::Synced { seq: key, result }
+            });
+        };
+        match self.objects.share(obj) {
             Err(errno) => self.local_synced(key, Err(errno)),
             Ok(file) => self.run_after_flush(move || {
-                let fd = file.as_raw_fd();
-                let result = if all { sys::sync_fs(fd) } else { sys::sync_file(fd, data_only) };
+                let result = sys::sync_file(file.as_raw_fd(), data_only);
                 Done::Synced { seq: key, result }
             }),
         }
@@ -181,6 +191,11 @@ impl Engine {
         }
         self.leader.barriers.early.clear();
     }
+}
+
+/// `syncfs` on every file system below the module.
+pub fn sync_all(roots: &[(OwnedFd, Selection)]) -> Result<(), Errno> {
+    roots.iter().try_for_each(|(root, _)| sys::sync_fs(root.as_raw_fd()))
 }
 
 /// Level `disk` makes plain operations durable on the peer only; a barrier means both.

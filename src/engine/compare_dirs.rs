@@ -40,18 +40,27 @@ impl Engine {
         }
         let deep = self.leader.dirty.is_dirty_whole(key);
         let own = match self.objects.path_fd(dir).and_then(sys::list_dir) {
-            Ok(own) => own.into_iter().map(|(name, _, _)| name).collect::<Vec<_>>(),
+            Ok(own) => own,
             Err(Errno(libc::ESTALE)) => return,
             Err(errno) => {
                 let reason = format!("a replicated directory cannot be read: {errno}");
                 return self.tell(EngineEvent::Fault { reason });
             }
         };
+        // What is left out is nobody's to compare, on either side.
+        let objects = &self.objects;
+        let own = own
+            .into_iter()
+            .filter(|(name, _, kind)| !objects.leaves_out(dir, name, *kind == libc::DT_DIR));
+        let own: Vec<Vec<u8>> = own.map(|(name, _, _)| name).collect();
+        let theirs = theirs.into_iter().filter(|entry| {
+            !objects.leaves_out(dir, &entry.name, entry.mode & libc::S_IFMT == libc::S_IFDIR)
+        });
         let parts = |part: &Part| matches!(part, Part::Names | Part::Whole);
         let portions = self.leader.dirty.portions_of(key, None);
         let portions = portions.into_iter().filter(|portion| parts(&portion.part)).collect();
         let there: HashMap<Bytes, Entry> =
-            theirs.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
+            theirs.map(|entry| (entry.name.clone(), entry)).collect();
         // Removals last: a file that got another name is linked there before the old one goes.
         let known: HashSet<&[u8]> = own.iter().map(Vec::as_slice).collect();
         let gone = there.keys().filter(|name| !known.contains(name.as_ref())).cloned().collect();

@@ -8,12 +8,13 @@
 use super::leader::{Deferred, InFlight};
 use super::operands::entries;
 use super::run::Engine;
+use crate::disk::Object;
 use crate::wire::{ObjId, Op};
 use bytes::Bytes;
 
 impl InFlight {
     fn entries(&self) -> Vec<(ObjId, &Bytes)> {
-        if self.local { entries(&self.op) } else { Vec::new() }
+        if self.local { entries(self.here.as_ref().unwrap_or(&self.op)) } else { Vec::new() }
     }
 }
 
@@ -39,8 +40,8 @@ impl Engine {
 
     /// What is sent about the object now may find nothing there.
     pub fn may_be_gone_there(&mut self, id: ObjId) -> bool {
-        let linked = self.objects.get(id).is_ok_and(|object| !object.orphan);
-        !linked || self.is_name_in_flight(id)
+        let known = self.objects.get(id).is_ok_and(Object::is_replicated);
+        !known || self.is_name_in_flight(id)
     }
 
     /// A directory that goes may hold names there that it does not hold here.
@@ -66,11 +67,11 @@ impl Engine {
         source.is_ok_and(|object| self.leader.dirty.contains_any(object.key, range))
     }
 
-    /// The peer does not have a source without a name: the kernel reads and writes instead.
+    /// The peer does not have a source without a replicated name: the kernel reads and writes instead.
     pub fn copies_from_nowhere(&self, op: &Op) -> bool {
         let Op::CopyRange { source, target, .. } = op else { return false };
-        let orphan = |id: &ObjId| self.objects.get(*id).is_ok_and(|object| object.orphan);
-        orphan(source) && !orphan(target)
+        let there = |id: &ObjId| self.objects.get(*id).is_ok_and(Object::is_replicated);
+        there(target) && !there(source)
     }
 
     /// Names that were waited for may have arrived.

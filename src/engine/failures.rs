@@ -32,9 +32,12 @@ impl Engine {
     /// An operation of the application failed there, and now happens here. During a return it is one
     /// that was done alone; in sync the peer's copy is not what it should be, and it must leave.
     pub fn failed_there(&mut self, flight: InFlight, errno: Errno) {
-        let InFlight { seq, op, want, slot, durable, since, pieces, echo, .. } = flight;
+        let InFlight { seq, op, want, slot, durable, since, pieces, echo, here, .. } = flight;
         let mut touched = touches(&mut self.objects, &op);
-        let result = self.perform_here(&op, want);
+        let result = self.perform_here(here.as_ref().unwrap_or(&op), want);
+        if result.is_err() {
+            self.stay_on_side(&op);
+        }
         touched.extend(made(&self.objects, &op));
         // Impossible on both copies alike: that is the answer.
         if result.as_ref().err() != Some(&errno) {
@@ -58,7 +61,7 @@ impl Engine {
             (Ok(payload), None) => {
                 // A member is waited for until it is out of the in-sync set (rule A2).
                 let remote = !self.leader.member;
-                let covers = op.is_barrier() || syncs_here(&op, self.config.level);
+                let covers = op.is_barrier() || syncs_here(&op, self.level_of(&op));
                 let local = durable == Durability::Cached || !covers;
                 let barrier = Barrier::new(slot, payload, since);
                 let key = self.wait_without_number(Barrier { remote, local, echo, ..barrier });
@@ -105,7 +108,7 @@ impl Engine {
 
     pub fn doubt_names(&mut self, dir: ObjId) {
         if let Ok(object) = self.objects.get(dir)
-            && !object.orphan
+            && object.is_replicated()
         {
             let mark = self.leader.dirty.mark_names(object.key);
             self.note([mark]);
@@ -119,8 +122,8 @@ impl Engine {
             return;
         }
         object.bound = 0;
-        let (key, parent, orphan) = (object.key, object.parent, object.orphan);
-        if orphan {
+        let (key, parent) = (object.key, object.parent);
+        if !object.is_replicated() {
             return;
         }
         if object.kind == libc::S_IFDIR {

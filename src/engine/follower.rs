@@ -8,13 +8,18 @@ use super::locate::{self, Found};
 use super::run::{Done, Engine, SyncTag};
 use super::touch::{made, touches};
 use super::unguarded::Unguarded;
+use crate::disk::perform::make_room;
 use crate::disk::{Errno, perform, sys};
 use crate::history::{ObjectKey, Recent};
-use crate::model::{CopyState, EngineEvent, EngineMode, NodeName, Plan, Side, Verdict};
-use crate::wire::{Durability, Frame, Hello, HelloReply, Op, OpRecord, WIRE_VERSION};
+use crate::model::{
+    CopyState, EngineEvent, EngineMode, NodeName, Plan, ReplicatedDir, Side, Verdict,
+};
+use crate::wire::{
+    Durability, Frame, Hello, HelloReply, Op, OpRecord, WIRE_VERSION, WIRE_VERSION_MIN,
+};
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsStr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -91,9 +96,9 @@ impl Engine {
     }
 
     fn greeted(&mut self, hello: Hello) {
-        let dirs: Vec<String> =
-            self.config.dirs.iter().map(|dir| dir.path.display().to_string()).collect();
-        let refusal = if hello.version > WIRE_VERSION + 1 || hello.version + 1 < WIRE_VERSION {
+        let dirs: Vec<String> = self.config.dirs.iter().map(ReplicatedDir::agreement).collect();
+        let known = WIRE_VERSION_MIN..=WIRE_VERSION + 1;
+        let refusal = if !known.contains(&hello.version) {
             Some(format!(
                 "{} speaks version {WIRE_VERSION} of the data link and {} version {}; install \
                  neighbouring versions of lockstep on both",
@@ -175,13 +180,13 @@ impl Engine {
             Some(kept) => kept.keys().collect(),
             None => self.leader.dirty.keys().collect(),
         };
-        let roots = self.objects.roots().iter().filter_map(|root| root.fd.try_clone().ok());
-        let roots: Vec<OwnedFd> = roots.collect();
+        let roots = self.objects.share_roots();
         let dirs: Vec<PathBuf> = self.config.dirs.iter().map(|dir| dir.path.clone()).collect();
         let until = self.now + NAMING;
         self.pool.run(move || {
             // Names are a help: without them the numbers remain.
-            let found = locate::walk(roots, &wanted, Some(until)).unwrap_or_default();
+            let found = roots.and_then(|roots| locate::walk(roots, &wanted, Some(until)));
+            let found = found.unwrap_or_default();
             let text = text + &named_for_people(&dirs, &found, wanted.len());
             Done::Forked { verdict: Box::new(verdict), text }
         });
@@ -246,7 +251,13 @@ impl Engine {
             }
         }
         crate::engine::failpoint("before-apply");
-        match perform(&mut self.objects, &op) {
+        let mut result = perform(&mut self.objects, &op);
+        if let Err(errno) = result
+            && make_room(&mut self.objects, &op, errno)
+        {
+            result = perform(&mut self.objects, &op);
+        }
+        match result {
             Ok(_) => self.write_behind(&op),
             Err(errno) if is_own_failure(errno) => {
                 return self.follower_fault(&format!("an operation failed here: {errno}"));

@@ -8,13 +8,12 @@
 use super::leader::Session;
 use super::locate::{self, Found};
 use super::run::{Done, Engine};
-use crate::disk::{Errno, sys};
+use crate::disk::{Errno, Object, sys};
 use crate::history::ObjectKey;
 use crate::model::Plan;
 use crate::wire::{Entry, ObjId, Op};
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
-use std::os::fd::OwnedFd;
 
 /// Walks in a row that moving directories may spoil; then what they found has to do, and links that
 /// were not found are made as files of their own.
@@ -117,7 +116,10 @@ impl Engine {
             libc::S_IFREG => self.leader.dirty.contains_any(key, 0..u64::MAX),
             libc::S_IFDIR => {
                 let names = self.objects.data_fd(id).and_then(sys::list_dir);
-                names.is_ok_and(|names| names.is_empty())
+                let left_out = |(name, _, kind): &(Vec<u8>, u64, u8)| {
+                    self.objects.leaves_out(id, name, *kind == libc::DT_DIR)
+                };
+                names.is_ok_and(|names| names.iter().all(left_out))
             }
             _ => false,
         }
@@ -148,8 +150,8 @@ impl Engine {
         if there == Some(id) || self.is_bound(id) {
             return there == Some(id);
         }
-        let linked = |other: ObjId| self.objects.get(other).is_ok_and(|object| !object.orphan);
-        if there.is_some_and(linked) {
+        let known = |other: ObjId| self.objects.get(other).is_ok_and(Object::is_replicated);
+        if there.is_some_and(known) {
             return false;
         }
         let new = self.is_new_here(key) || self.may_be_new(stat);
@@ -164,17 +166,7 @@ impl Engine {
             self.send_only(Op::Link { obj: id, parent: dir, name });
             return;
         }
-        let between = Bytes::from(format!(".lockstep-{:x}", id.0));
-        self.send_only(Op::Link { obj: id, parent: dir, name: between.clone() });
-        self.send_only(Op::Rename {
-            parent: dir,
-            name: between.clone(),
-            new_parent: dir,
-            new_name: name,
-            flags: 0,
-        });
-        // A rename between two names of one inode does nothing.
-        self.send_only(Op::RemoveTree { parent: dir, name: between });
+        self.send_only(Op::Replace { obj: id, parent: dir, name });
     }
 
     /// A hard link that was made or moved since the copies were equal, or whose name is not there:
@@ -258,10 +250,9 @@ impl Engine {
         ret.locating = true;
         ret.renamed.clear();
         let walk = (self.leader.session_number, ret.dirs_moved);
-        let roots: Vec<OwnedFd> =
-            self.objects.roots().iter().filter_map(|root| root.fd.try_clone().ok()).collect();
+        let roots = self.objects.share_roots();
         self.pool.run(move || {
-            let found = locate::walk(roots, &wanted, None);
+            let found = roots.and_then(|roots| locate::walk(roots, &wanted, None));
             Done::Located { walk, wanted, found }
         });
     }

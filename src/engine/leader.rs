@@ -47,6 +47,8 @@ pub enum Session {
 pub struct InFlight {
     pub seq: u64,
     pub op: Op,
+    /// What is done here, where the peer was told another thing.
+    pub here: Option<Op>,
     pub want: Want,
     pub slot: Option<Slot>,
     /// Answer only when it is on both disks.
@@ -146,7 +148,7 @@ pub struct Leader {
 
 enum Route {
     /// Only here; nothing to remember.
-    Orphan,
+    Here,
     /// Only here; the peer lacks it.
     Local,
     Send,
@@ -167,6 +169,9 @@ impl Engine {
         }
         if self.copies_from_nowhere(&draft.op) {
             return self.fail(slot, Errno(libc::EOPNOTSUPP));
+        }
+        if let Err(errno) = self.cross(&mut draft) {
+            return self.fail(slot, errno);
         }
         self.stats.operations += 1;
         self.stats.bytes += draft.op.payload_bytes() as u64;
@@ -191,20 +196,15 @@ impl Engine {
             return self.leader.behind_names.push(deferred);
         }
         match self.route(&deferred.draft.op) {
-            Route::Orphan => self.apply_here(deferred),
+            Route::Here => self.apply_here(deferred),
             Route::Local => self.order_local(deferred),
             Route::Send => self.order_send(deferred),
         }
     }
 
     fn route(&mut self, op: &Op) -> Route {
-        if matches!(op, Op::Tmpfile { .. }) {
-            return Route::Orphan;
-        }
-        if let Some(obj) = subject(op)
-            && self.objects.get(obj).is_ok_and(|object| object.orphan)
-        {
-            return Route::Orphan;
+        if self.is_here_only(op) {
+            return Route::Here;
         }
         match self.leader.session {
             Session::Returning | Session::Admitting | Session::InSync => {}
@@ -234,8 +234,8 @@ impl Engine {
             }
             let Ok(parent) = self.objects.get(object.parent) else { return false };
             let dirty = &self.leader.dirty;
-            if object.orphan || dirty.is_dirty_names(parent.key) || dirty.is_dirty_whole(parent.key)
-            {
+            let unequal = dirty.is_dirty_names(parent.key) || dirty.is_dirty_whole(parent.key);
+            if unequal || !object.is_replicated() {
                 return false;
             }
             id = object.parent;
@@ -259,10 +259,14 @@ impl Engine {
                 return;
             }
         }
-        if let Op::Link { obj, parent, .. } = deferred.draft.op
-            && self.objects.get(obj).is_ok_and(|object| object.orphan)
-        {
-            self.send_orphan(obj, parent);
+        match deferred.draft.op {
+            Op::Link { obj, parent, .. }
+                if self.objects.get(obj).is_ok_and(|object| object.orphan) =>
+            {
+                self.send_nameless(obj, parent);
+            }
+            Op::Replace { obj, parent, .. } => self.send_left_out(obj, parent),
+            _ => {}
         }
         let told = needed.into_iter().all(|id| self.ensure_bound(id));
         if !told && !self.leader.member {
@@ -276,20 +280,21 @@ impl Engine {
             return self.fail(slot, Errno(libc::ESTALE));
         }
         self.mark_recent(&touched);
-        let durable = match self.config.level {
+        let level = self.level_of(&draft.op);
+        let durable = match level {
             Level::Disk => draft.durable.max(Durability::Data),
             _ => draft.durable,
         };
         let is_fsync = draft.op.is_barrier();
-        let mut op = draft.op;
+        let (mut op, here) = (draft.op, draft.here);
         let pieces = self.send_first_pieces(&mut op, since);
         let seq = self.push(op, draft.want, slot, durable, Some(since));
         if let Some(flight) = self.leader.order.back_mut() {
-            (flight.echo, flight.pieces) = (echo, pieces);
+            (flight.echo, flight.pieces, flight.here) = (echo, pieces, here);
         }
         if is_fsync {
             // The own disk works while the request travels: all it covers is applied here.
-            let remote = self.config.level == Level::Memory;
+            let remote = level == Level::Memory;
             let barrier = Barrier::new(slot, Vec::new(), since);
             let barrier = Barrier { applied: false, remote, ..barrier };
             self.leader.barriers.waiting.insert(seq, barrier);
@@ -329,6 +334,7 @@ impl Engine {
             let flight = InFlight {
                 seq,
                 op,
+                here: None,
                 want,
                 slot,
                 durable,
@@ -389,22 +395,22 @@ impl Engine {
     fn name_of(&mut self, id: ObjId) -> Option<(ObjId, Bytes)> {
         let object = self.objects.get(id).ok()?;
         let (parent, name, ino) = (object.parent, object.name.clone(), object.key.ino);
-        let orphan = object.orphan;
+        let replicated = object.is_replicated();
         let dir = self.objects.path_fd(parent).ok()?;
         let same = sys::name(&name)
             .and_then(|c_name| sys::stat_at(dir, &c_name))
             .is_ok_and(|stat| stat.st_ino == ino);
+        if !replicated {
+            return None;
+        }
         if same {
             return Some((parent, name));
-        }
-        if orphan {
-            return None;
         }
         super::locate::find_name(&mut self.objects, id)
     }
 
-    /// An O_TMPFILE inode gets a name: the peer is given its content under its number first.
-    fn send_orphan(&mut self, obj: ObjId, parent: ObjId) {
+    /// A file that has no name there gets one: the peer is given its content under its number first.
+    pub fn send_nameless(&mut self, obj: ObjId, parent: ObjId) {
         if !self.ensure_bound(parent) {
             return;
         }
@@ -435,7 +441,8 @@ impl Engine {
 
     /// Applies here what the peer has, and answers.
     pub fn complete(&mut self, flight: InFlight) {
-        let InFlight { seq, op, want, slot, durable, local, since, echo, pieces, .. } = flight;
+        let InFlight { seq, op, want, slot, durable, local, since, echo, pieces, here, .. } =
+            flight;
         if !local {
             self.return_applied(seq);
             return;
@@ -446,7 +453,7 @@ impl Engine {
             }
             return self.settle_barrier(seq);
         }
-        let result = self.perform_here(&op, want);
+        let result = self.perform_here(here.as_ref().unwrap_or(&op), want);
         if let Some(touch) = made(&self.objects, &op) {
             self.mark_recent(std::slice::from_ref(&touch));
             // It was made under its number.
@@ -459,15 +466,17 @@ impl Engine {
                 if let Some(pieces) = pieces {
                     pieces.fail(errno);
                 }
+                self.stay_on_side(&op);
                 self.diverged(&op, slot, errno);
             }
             Ok(_) if let Some(errno) = pieces.and_then(|pieces| pieces.error()) => {
                 self.fail(slot, errno);
             }
             Ok(payload) if durable != Durability::Cached => {
-                let needs_local = syncs_here(&op, self.config.level);
+                let level = self.level_of(&op);
+                let needs_local = syncs_here(&op, level);
                 let remote = self.leader.barriers.early.remove(&seq)
-                    || self.config.level == Level::Memory
+                    || level == Level::Memory
                     || !self.has_session();
                 let barrier = Barrier::new(slot, payload, since);
                 let barrier = Barrier { remote, local: !needs_local, echo, ..barrier };

@@ -2,7 +2,7 @@
 //! inode, and an object may have lost the name under which it was seen. A walk reads directory
 //! entries and nothing else.
 use crate::disk::walk::each_directory;
-use crate::disk::{Errno, Objects};
+use crate::disk::{Errno, Objects, Selection};
 use crate::history::ObjectKey;
 use crate::wire::ObjId;
 use bytes::Bytes;
@@ -19,22 +19,22 @@ pub struct Found {
 }
 
 /// Walks the directories below `roots` and finds the wanted inodes, until it is over or `until` has
-/// passed. Runs on the pool. A directory that moves meanwhile may be missed with all in it. An error
+/// passed; what is not replicated is not looked at. Runs on the pool. A directory that moves meanwhile may be missed with all in it. An error
 /// is one of reading; then nothing is known of what was not found.
 pub fn walk(
-    roots: Vec<OwnedFd>,
+    roots: Vec<(OwnedFd, Selection)>,
     wanted: &[ObjectKey],
     until: Option<Instant>,
 ) -> Result<Vec<Found>, Errno> {
     let mut found = Vec::new();
-    for (dir, root) in roots.into_iter().enumerate() {
+    for (dir, (root, selection)) in roots.into_iter().enumerate() {
         let dir = dir as u16;
         let inos: HashSet<u64> =
             wanted.iter().filter(|key| key.dir == dir).map(|key| key.ino).collect();
         if inos.is_empty() {
             continue;
         }
-        let walked = each_directory(root, |turn| {
+        let walked = each_directory(root, &selection, |turn| {
             if until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(ControlFlow::Break(()));
             }
@@ -67,9 +67,7 @@ pub fn adopt(objects: &mut Objects, found: &Found) -> Option<(ObjId, ObjId, Byte
 /// Another name of an object whose remembered one is gone (an old hard link).
 pub fn find_name(objects: &mut Objects, id: ObjId) -> Option<(ObjId, Bytes)> {
     let key = objects.get(id).ok()?.key;
-    let clones = objects.roots().iter().map(|root| root.fd.try_clone());
-    let roots: Vec<OwnedFd> = clones.collect::<Result<_, _>>().ok()?;
-    let found = walk(roots, &[key], None).ok()?.into_iter().next()?;
+    let found = walk(objects.share_roots().ok()?, &[key], None).ok()?.into_iter().next()?;
     let mut parent = ObjId::root(usize::from(key.dir));
     let (name, dirs) = found.path.split_last()?;
     for dir in dirs {

@@ -3,7 +3,7 @@
 //! One thread runs the whole road of a write ([`run`]); a few more wait for disks ([`pool`]). The
 //! engine knows directories, a peer and its daemon's commands; no scripts, no addresses, no policy.
 //! Its parts: `leader` (order, send, acknowledge; with `pieces`, `barrier`, `times`), `alone` (the
-//! same without a peer), `follower` (receive, apply), `session` (handshake, checkpoints),
+//! same without a peer), `left_out` (what is not replicated), `follower` (receive, apply), `session` (handshake, checkpoints),
 //! `reintegrate` (return; with `compare_dirs`, `compare_files`, `identity`, `locate`, `admission`),
 //! `roles` (commands), `store` (memory), `unguarded` (what happened while stopped).
 mod admission;
@@ -19,6 +19,7 @@ mod failures;
 mod follower;
 mod identity;
 mod leader;
+mod left_out;
 pub mod locate;
 mod look;
 mod operands;
@@ -37,7 +38,7 @@ mod touch;
 mod unguarded;
 
 use crate::capture::mount;
-use crate::disk::{Errno, Objects, perform, sys};
+use crate::disk::{Errno, Objects, Selection, perform, sys};
 use crate::link::Link;
 use crate::model::{BootId, EngineConfig, ModuleName};
 use crate::trust::Pki;
@@ -81,9 +82,12 @@ fn start(module: &ModuleName, path: &Path) -> Result<run::Engine, String> {
     let store = store::Store::open(&config, &cluster, boot).map_err(|error| error.to_string())?;
     let dirs: Vec<_> = config.dirs.iter().map(|dir| dir.path.clone()).collect();
     perform::keep_capabilities().map_err(|errno| format!("keep capabilities: {errno}"))?;
-    let objects = Objects::open(&dirs, open_directory).map_err(|(dir, errno)| {
+    let mut objects = Objects::open(&dirs, open_directory).map_err(|(dir, errno)| {
         format!("cannot open the replicated directory {}: {errno}; create it", dir.display())
     })?;
+    for (index, dir) in config.dirs.iter().enumerate() {
+        objects.select(index, Selection::of(dir)?);
+    }
     let silence = Duration::from_millis(config.link_timeout_ms.unwrap_or(LINK_TIMEOUT_MS));
     let link = bind_link(config.listen, &Arc::new(pki), silence)
         .map_err(|error| format!("bind the data link to {}: {error}", config.listen))?;

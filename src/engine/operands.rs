@@ -1,5 +1,4 @@
 //! What an operation speaks of: objects, directories, entries.
-use crate::disk::Objects;
 use crate::wire::{ObjId, Op};
 use bytes::Bytes;
 
@@ -22,14 +21,10 @@ pub fn subject(op: &Op) -> Option<ObjId> {
         | Op::Rmdir { parent, .. }
         | Op::Rename { parent, .. }
         | Op::Link { parent, .. }
+        | Op::Replace { parent, .. }
         | Op::RemoveTree { parent, .. } => Some(*parent),
         Op::Nop | Op::SyncAll | Op::Bind { .. } | Op::Forget { .. } => None,
     }
-}
-
-/// What it changes still has a name.
-pub fn subject_is_linked(objects: &Objects, op: &Op) -> bool {
-    subject(op).is_none_or(|id| objects.get(id).is_ok_and(|object| !object.orphan))
 }
 
 /// Existing objects that the peer must know before it can perform the operation.
@@ -37,7 +32,7 @@ pub fn named(op: &Op) -> Vec<ObjId> {
     match op {
         Op::CopyRange { source, target, .. } => vec![*source, *target],
         Op::Rename { parent, new_parent, .. } => vec![*parent, *new_parent],
-        Op::Link { obj, parent, .. } => vec![*obj, *parent],
+        Op::Link { obj, parent, .. } | Op::Replace { obj, parent, .. } => vec![*obj, *parent],
         other => subject(other).into_iter().collect(),
     }
 }
@@ -54,6 +49,7 @@ pub fn directories(op: &Op) -> Vec<ObjId> {
         | Op::Symlink { parent, .. }
         | Op::Unlink { parent, .. }
         | Op::Rmdir { parent, .. }
+        | Op::Replace { parent, .. }
         | Op::RemoveTree { parent, .. } => vec![*parent],
         _ => Vec::new(),
     }
@@ -62,7 +58,9 @@ pub fn directories(op: &Op) -> Vec<ObjId> {
 /// Entries that lead to another inode afterwards, or to none.
 pub fn entries(op: &Op) -> Vec<(ObjId, &Bytes)> {
     match op {
-        Op::Unlink { parent, name } | Op::Rmdir { parent, name } => vec![(*parent, name)],
+        Op::Unlink { parent, name }
+        | Op::Rmdir { parent, name }
+        | Op::Replace { parent, name, .. } => vec![(*parent, name)],
         Op::Rename { parent, name, new_parent, new_name, .. } => {
             vec![(*parent, name), (*new_parent, new_name)]
         }
@@ -75,6 +73,7 @@ pub fn numbered(op: &Op) -> Option<ObjId> {
     match op {
         Op::Bind { obj, .. }
         | Op::Link { obj, .. }
+        | Op::Replace { obj, .. }
         | Op::Create { obj, .. }
         | Op::Mkdir { obj, .. }
         | Op::Mknod { obj, .. }

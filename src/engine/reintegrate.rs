@@ -268,7 +268,7 @@ impl Engine {
     fn drain(&mut self, portion: &Portion) -> bool {
         // An inode that nobody looked up since the start: a walk at the end of the round finds it.
         let Some(obj) = self.objects.by_key(portion.key) else { return false };
-        if self.objects.get(obj).is_ok_and(|object| object.orphan) {
+        if self.objects.get(obj).is_ok_and(|object| !object.is_replicated()) {
             self.leader.dirty.forget(portion.key);
             return true;
         }

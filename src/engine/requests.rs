@@ -30,6 +30,8 @@ pub enum Want {
 #[derive(Clone, Debug)]
 pub struct Draft {
     pub op: Op,
+    /// What is done here, where the peer is told another thing.
+    pub here: Option<Op>,
     pub want: Want,
     /// Barriers, `O_SYNC`, `O_DSYNC`: on both disks before it returns.
     pub durable: Durability,
@@ -128,14 +130,14 @@ pub fn intent(capture: u32, caller: &Caller, call: Call<'_>) -> Intent {
                 _ => Durability::Data,
             };
             let want = Want::Written(data.len() as u32);
-            Intent::Mutate(Box::new(Draft { op, want, durable, thread: caller.thread }))
+            Intent::Mutate(Box::new(Draft { op, here: None, want, durable, thread: caller.thread }))
         }
         Call::StatFs => Intent::StatFs { obj },
         Call::Fsync { data_only } => {
             let durable = if data_only { Durability::Data } else { Durability::Full };
             let op = Op::Fsync { obj, data_only };
             let want = Want::Nothing;
-            Intent::Mutate(Box::new(Draft { op, want, durable, thread: caller.thread }))
+            Intent::Mutate(Box::new(Draft { op, here: None, want, durable, thread: caller.thread }))
         }
         Call::SyncFs => mutate(Op::SyncAll, Want::Nothing),
         Call::SetXattr { name, value, flags, kill_sgid } => {
@@ -172,7 +174,7 @@ pub fn intent(capture: u32, caller: &Caller, call: Call<'_>) -> Intent {
 
 fn mutate(op: Op, want: Want) -> Intent {
     let durable = if op.is_barrier() { Durability::Full } else { Durability::Cached };
-    Intent::Mutate(Box::new(Draft { op, want, durable, thread: 0 }))
+    Intent::Mutate(Box::new(Draft { op, here: None, want, durable, thread: 0 }))
 }
 
 fn set_attr(obj: ObjId, call: &SetAttrCall) -> Intent {

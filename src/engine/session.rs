@@ -1,13 +1,13 @@
 //! The primary's side of a session: dial, compare, plan, keep time.
+use super::barrier::sync_all;
 use super::leader::Session;
 use super::reintegrate::Return;
 use super::run::{Done, Engine, SyncTag};
 use super::unguarded::Unguarded;
-use crate::disk::{Errno, sys};
+use crate::disk::Errno;
 use crate::history::{Recent, discard, handshake};
-use crate::model::{EngineEvent, EngineMode, NodeName, Plan, Seq, Side, Verdict};
+use crate::model::{EngineEvent, EngineMode, NodeName, Plan, ReplicatedDir, Seq, Side, Verdict};
 use crate::wire::{Frame, Hello, HelloReply, WIRE_VERSION};
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 /// Between two attempts to reach the peer.
@@ -61,7 +61,7 @@ impl Engine {
             return self.refuse_session(&text);
         }
         self.leader.session = Session::Greeting;
-        let dirs = self.config.dirs.iter().map(|dir| dir.path.display().to_string()).collect();
+        let dirs = self.config.dirs.iter().map(ReplicatedDir::agreement).collect();
         let hello = Hello {
             version: WIRE_VERSION,
             life: self.life,
@@ -298,10 +298,9 @@ impl Engine {
 
     /// `syncfs` on every file system below the module, on the pool.
     pub fn sync_everything(&mut self, tag: SyncTag) {
-        let roots: Vec<OwnedFd> =
-            self.objects.roots().iter().filter_map(|root| root.fd.try_clone().ok()).collect();
+        let roots = self.objects.share_roots();
         self.pool.run(move || {
-            let result = roots.iter().try_for_each(|root| sys::sync_fs(root.as_raw_fd()));
+            let result = roots.and_then(|roots| sync_all(&roots));
             Done::AllSynced { tag, result }
         });
     }

@@ -49,6 +49,7 @@ impl Store {
             lost_volatile: false,
             dirty_base: None,
             made_unmarked: false,
+            left_out: Vec::new(),
         });
         let (loaded, dirty_file) = match remembered.dirty {
             Some(loaded) => (Some(loaded.set), Some(loaded.file)),

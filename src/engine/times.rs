@@ -81,13 +81,13 @@ impl Engine {
         }
         for id in std::mem::take(&mut self.leader.touched) {
             let Ok(object) = self.objects.get(id) else { continue };
-            let (orphan, idle) = (object.orphan, object.lookups == 0 && !id.is_root());
+            let idle = object.lookups == 0 && !id.is_root();
             // It may be gone there already.
             if self.is_name_in_flight(id) {
                 self.leader.touched.insert(id);
                 continue;
             }
-            if !orphan && self.is_reachable(id) {
+            if self.is_reachable(id) {
                 self.send_times(id);
             }
             if idle {
@@ -111,7 +111,7 @@ impl Engine {
         let Some(recent) = &mut self.leader.recent else { return };
         for id in &self.leader.touched {
             if let Ok(object) = self.objects.get(*id)
-                && !object.orphan
+                && object.is_replicated()
             {
                 recent.mark_attributes(object.key);
             }

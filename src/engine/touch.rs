@@ -36,7 +36,7 @@ pub fn touches(objects: &mut Objects, op: &Op) -> Touches {
             list.extend(key(objects, *parent).map(Touch::Names));
         }
         Op::Tmpfile { .. } => {}
-        Op::Link { obj, parent, .. } => {
+        Op::Link { obj, parent, .. } | Op::Replace { obj, parent, .. } => {
             list.extend(key(objects, *parent).map(Touch::Names));
             // The whole: the name may have been another file's, and the first one may go.
             list.extend(key(objects, *obj).map(Touch::Whole));

@@ -4,8 +4,8 @@
 use super::run::{Done, Engine};
 use crate::capture::unguarded::{MARKER, find, since};
 use crate::disk::{Errno, sys};
+use crate::model::ReplicatedDir;
 use std::fs;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 /// Empty; there while the copies were not compared after a change was found.
@@ -25,6 +25,9 @@ pub enum Unguarded {
 impl Engine {
     /// The directories are covered: was anything changed while they were not?
     pub fn look_for_changes(&mut self) {
+        if let Err(error) = self.note_left_out() {
+            self.log('W', format!("what is replicated is not remembered: {error}"));
+        }
         let state = &self.config.state_dir;
         if state.join(CHANGED).exists() {
             self.unguarded = Unguarded::Changed;
@@ -32,10 +35,27 @@ impl Engine {
         }
         let Some(since) = since(state) else { return };
         let until = sys::now_coarse().unwrap_or((i64::MAX, 0));
-        let roots: Vec<OwnedFd> =
-            self.objects.roots().iter().filter_map(|root| root.fd.try_clone().ok()).collect();
+        let roots = self.objects.share_roots();
         self.unguarded = Unguarded::Looking;
-        self.pool.run(move || Done::Looked(find(roots, since, until)));
+        self.pool.run(move || Done::Looked(roots.and_then(|roots| find(roots, since, until))));
+    }
+
+    /// What was left out until now and is not any more was never sent: everything is compared.
+    fn note_left_out(&mut self) -> Result<(), String> {
+        let dirs = self.config.dirs.iter().filter(|dir| !dir.not_replicated.is_empty());
+        let now: Vec<String> = dirs.map(ReplicatedDir::agreement).collect();
+        if self.store.memory.left_out == now {
+            return Ok(());
+        }
+        if !self.store.memory.left_out.is_empty() {
+            let state = &self.config.state_dir;
+            let marked = fs::File::create(state.join(CHANGED)).and_then(|file| file.sync_all());
+            let marked = marked.and_then(|()| fs::File::open(state)?.sync_all());
+            marked.map_err(|error| error.to_string())?;
+            self.log('I', "what is replicated was configured anew: the copies are compared");
+        }
+        let remembered = self.store.remember(|memory| memory.left_out = now);
+        remembered.map_err(|error| error.to_string())
     }
 
     pub fn looked(&mut self, found: Result<Option<PathBuf>, Errno>) {

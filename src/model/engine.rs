@@ -23,6 +23,17 @@ pub enum Level {
     Disk,
 }
 
+impl Level {
+    /// How much is waited for; the strictest is the highest.
+    pub fn rank(self) -> u8 {
+        match self {
+            Level::Memory => 0,
+            Level::Mirror => 1,
+            Level::Disk => 2,
+        }
+    }
+}
+
 impl std::str::FromStr for Level {
     type Err = String;
     fn from_str(text: &str) -> Result<Level, String> {
@@ -40,6 +51,42 @@ impl std::str::FromStr for Level {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicatedDir {
     pub path: PathBuf,
+    /// Own level; `None`: that of the module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
+    /// What in it stays on the node where it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_replicated: Vec<NotReplicated>,
+}
+
+impl ReplicatedDir {
+    /// As both nodes must have it: the path, and what is left out of it.
+    pub fn agreement(&self) -> String {
+        let rules = self.not_replicated.iter().map(|rule| format!(" without {rule}"));
+        rules.fold(self.path.display().to_string(), |text, rule| text + &rule)
+    }
+}
+
+/// One `<notreplicated>` of a directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotReplicated {
+    /// Relative to the directory; with everything below.
+    Path(PathBuf),
+    /// Extended regular expression on the name of an entry, wherever it is, found anywhere in it.
+    /// `only`: a file is left out unless the name matches this one or another of the kind;
+    /// directories are not.
+    Pattern { pattern: String, only: bool },
+}
+
+impl std::fmt::Display for NotReplicated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            NotReplicated::Path(path) => write!(f, "{}", path.display()),
+            NotReplicated::Pattern { pattern, only: false } => write!(f, "names like {pattern}"),
+            NotReplicated::Pattern { pattern, only: true } => write!(f, "names unlike {pattern}"),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,8 +7,8 @@ pub mod peer;
 pub mod role;
 
 pub use engine::{
-    EngineCommand, EngineConfig, EngineEvent, EngineMode, EngineStatus, Level, PeerAddress,
-    Progress, ReplicatedDir,
+    EngineCommand, EngineConfig, EngineEvent, EngineMode, EngineStatus, Level, NotReplicated,
+    PeerAddress, Progress, ReplicatedDir,
 };
 pub use ids::{BootId, EpochId, IdError, ModuleName, NodeName, Seq};
 pub use lineage::{CopyState, EpochKind, EpochRecord, Lineage, Plan, Position, Side, Verdict};

@@ -6,10 +6,12 @@
 use super::message::Frame;
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Version of everything in this folder. Raised with any change; one version older is understood.
+/// Version of everything in this folder. Raised with any change.
 ///
-/// 1: first version.
-pub const WIRE_VERSION: u16 = 1;
+/// 1: first version; in no release. 2: `Op::Replace`.
+pub const WIRE_VERSION: u16 = 2;
+/// The oldest version that is understood.
+pub const WIRE_VERSION_MIN: u16 = 2;
 /// Longest body of a frame in bytes: a 1 MiB write and its header, or a page of directory entries.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
 /// Length and checksum before each body, in bytes.

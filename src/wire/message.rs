@@ -338,6 +338,7 @@ fn put_op(w: &mut Writer, record: &OpRecord) -> Bytes {
             w.u64(obj.0);
         }
         Op::RemoveTree { parent, name } => put_name(w, 20, *parent, name, None),
+        Op::Replace { obj, parent, name } => put_name(w, 21, *parent, name, Some(*obj)),
     }
     Bytes::new()
 }
@@ -427,6 +428,10 @@ fn take_op_body(r: &mut Reader) -> Result<Op, DecodeError> {
         }
         19 => Op::Forget { obj: obj(r)? },
         20 => Op::RemoveTree { parent: obj(r)?, name: r.blob("name")? },
+        21 => {
+            let (parent, name) = (obj(r)?, r.blob("name")?);
+            Op::Replace { obj: obj(r)?, parent, name }
+        }
         value => {
             return Err(DecodeError::Unknown { what: "operation kind", value: value.into() });
         }

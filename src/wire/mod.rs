@@ -8,6 +8,6 @@ pub mod op;
 #[cfg(test)]
 mod tests;
 
-pub use codec::{DecodeError, FRAME_BYTES_MAX, FrameReader, WIRE_VERSION};
+pub use codec::{DecodeError, FRAME_BYTES_MAX, FrameReader, WIRE_VERSION, WIRE_VERSION_MIN};
 pub use message::{Answer, AnswerBody, Entry, Frame, Hello, HelloReply, Question, QuestionBody};
 pub use op::{Access, Durability, FALLOCATE_KILL_SUIDGID, ObjId, Op, OpRecord, SetAttr, Times};

@@ -171,6 +171,12 @@ pub enum Op {
         parent: ObjId,
         name: Bytes,
     },
+    /// The name leads to `obj` from now on, whatever file it led to before, at one moment.
+    Replace {
+        obj: ObjId,
+        parent: ObjId,
+        name: Bytes,
+    },
 }
 
 /// In the mode of `Op::Fallocate`: the caller loses the file's set-id bits, as when it writes.

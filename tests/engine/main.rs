@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 mod barriers;
 mod kills;
+mod left_out;
 #[path = "../support/pair.rs"]
 mod pair;
 mod posix;

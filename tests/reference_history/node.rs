@@ -155,6 +155,7 @@ impl Node {
             lost_volatile: false,
             dirty_base: None,
             made_unmarked: false,
+            left_out: Vec::new(),
         };
         let tree = [[0; CELLS]; OBJECTS];
         let (lineage, file) = (Lineage::default(), None);

@@ -3,10 +3,10 @@
 #![allow(dead_code, clippy::unwrap_used)]
 use lockstep::model::{
     EngineCommand, EngineConfig, EngineEvent, EngineStatus, Level, ModuleName, NodeName,
-    PeerAddress, ReplicatedDir,
+    NotReplicated, PeerAddress, ReplicatedDir,
 };
 use lockstep::trust;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Longest wait for anything in a test.
 pub const LIMIT: Duration = Duration::from_secs(20);
 /// Longest time that a program on a node may take.
-const PROGRAM_LIMIT: Duration = Duration::from_secs(120);
+const PROGRAM_LIMIT: Duration = Duration::from_secs(60);
 
 pub struct Node {
     pub name: &'static str,
@@ -58,6 +58,11 @@ fn free_port() -> u16 {
 
 impl Pair {
     pub fn new(level: Level) -> Pair {
+        Pair::without(level, &[])
+    }
+
+    /// As [`Pair::new`]; what is left out of the directory on both nodes.
+    pub fn without(level: Level, not_replicated: &[NotReplicated]) -> Pair {
         let temp = tempfile::Builder::new().prefix("lockstep-pair").tempdir().unwrap();
         let dir = temp.path().join("mirrored");
         std::fs::create_dir(&dir).unwrap();
@@ -77,7 +82,11 @@ impl Pair {
                     node: NodeName::new(["n1", "n2"][other]).unwrap(),
                     data: ([127, 0, 0, 1], ports[other]).into(),
                 }],
-                dirs: vec![ReplicatedDir { path: dir.clone() }],
+                dirs: vec![ReplicatedDir {
+                    path: dir.clone(),
+                    level: None,
+                    not_replicated: not_replicated.to_vec(),
+                }],
                 level,
                 state_dir: base.join("state"),
                 control_socket: base.join("engine.sock"),
@@ -213,9 +222,18 @@ impl Node {
 
     /// For engines that start from now on: what a return may send in a second.
     pub fn limit_return(&self, bytes: u64) {
+        self.configure(|config| config.return_bytes_per_second = Some(bytes));
+    }
+
+    /// For engines that start from now on: what is not replicated.
+    pub fn leave_out(&self, rules: &[NotReplicated]) {
+        self.configure(|config| config.dirs[0].not_replicated = rules.to_vec());
+    }
+
+    fn configure(&self, change: impl FnOnce(&mut EngineConfig)) {
         let text = std::fs::read(&self.config).unwrap();
         let mut config: EngineConfig = serde_json::from_slice(&text).unwrap();
-        config.return_bytes_per_second = Some(bytes);
+        change(&mut config);
         std::fs::write(&self.config, serde_json::to_vec(&config).unwrap()).unwrap();
     }
 
@@ -310,7 +328,9 @@ impl Node {
         for name in ["n1", "n2"] {
             let path = self.base.with_file_name(name).join("engine.log");
             let log = std::fs::read_to_string(path).unwrap_or_default();
-            let lines: Vec<_> = log.lines().collect();
+            let mut lines: Vec<_> = log.lines().collect();
+            // A link that is tried again and again says the same each time.
+            lines.dedup();
             text += &format!("-- {name}\n{}\n", lines[lines.len().saturating_sub(40)..].join("\n"));
         }
         text
@@ -408,10 +428,26 @@ impl Node {
         }
     }
 
-    /// Runs a shell command as this node sees the file system.
+    /// Runs a shell command as this node sees the file system. A test fails where it does not end,
+    /// also where nothing can kill it: what waits for an engine ends with that engine.
     pub fn shell(&self, script: &str) -> Output {
-        let limit = PROGRAM_LIMIT.as_secs().to_string();
-        self.enter().args(["timeout", "-s", "KILL", &limit, "sh", "-c", script]).output().unwrap()
+        let (mut stdout, mut stderr) =
+            (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        let mut child = self
+            .enter()
+            .args(["sh", "-c", script])
+            .stdout(stdout.try_clone().unwrap())
+            .stderr(stderr.try_clone().unwrap())
+            .spawn()
+            .unwrap();
+        let status = self.end_of(&mut child);
+        let read = |file: &mut std::fs::File| {
+            let mut bytes = Vec::new();
+            file.rewind().unwrap();
+            file.read_to_end(&mut bytes).unwrap();
+            bytes
+        };
+        Output { status, stdout: read(&mut stdout), stderr: read(&mut stderr) }
     }
 
     /// As `shell`, which must succeed; the output.

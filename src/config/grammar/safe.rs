@@ -5,7 +5,7 @@ use super::Kind::{
 use super::Unit::{Hours, Milliseconds, Minutes, Seconds};
 use super::farm::{FARM, LOADBALANCING_LIST, VIRTUAL_INTERFACE};
 use super::watch::{CHECK, ERRD, FAILOVER, VHOST};
-use super::{Rule, acting, attribute, blank, later, many, needless, once, required, waiting};
+use super::{Rule, acting, attribute, blank, later, many, needless, once, required};
 
 pub static SAFE: Rule = acting("safe", &[], &[many(&MACRO), once(&SERVICE)]);
 
@@ -219,21 +219,15 @@ static REPLICATED: Rule = acting(
     &[
         blank("dir", AbsolutePath),
         attribute("mode", Choice(&["read_only"]), None),
-        // Said by the reader where it differs from the level of <rfs>.
-        later(
-            attribute("level", Choice(&["mirror", "memory", "disk"]), None),
-            &["mirror", "memory", "disk"],
-            "every directory has the level of rfs",
-        ),
+        attribute("level", Choice(&["mirror", "memory", "disk"]), None),
     ],
     &[many(&NOTREPLICATED), many(&TOCHECK)],
 );
 
-static NOTREPLICATED: Rule = waiting(
+static NOTREPLICATED: Rule = acting(
     "notreplicated",
     &[attribute("path", RelativePath, None), attribute("regexpath", Text, None)],
     &[],
-    "this is mirrored like everything else in the directory",
 );
 
 static TOCHECK: Rule = acting("tocheck", &[required("path", Text)], &[]);

@@ -27,7 +27,7 @@ impl Reader<'_> {
         };
         let mut dirs: Vec<Dir> = Vec::new();
         for child in node.children("replicated") {
-            let Some(dir) = self.dir(child, level) else { continue };
+            let Some(dir) = self.dir(child) else { continue };
             self.check_place(child, &dir.path, &dirs);
             dirs.push(dir);
         }
@@ -61,14 +61,10 @@ impl Reader<'_> {
         name.map(str::to_owned)
     }
 
-    fn dir(&mut self, node: Node<'_>, level: Level) -> Option<Dir> {
+    fn dir(&mut self, node: Node<'_>) -> Option<Dir> {
         self.blank(node, "dir");
         let path = values::absolute_path(node.given("dir")?).ok()?;
         let own = node.given("level").and_then(|text| text.parse::<Level>().ok());
-        if own.is_some_and(|own| own != level) {
-            let text = "parsed, not acted on yet: every directory has the level of <rfs>";
-            self.findings.note(node.at("level"), "replicated", Some("level"), text);
-        }
         let mut not_replicated = Vec::new();
         for child in node.children("notreplicated") {
             self.not_replicated(child, &mut not_replicated);

@@ -40,6 +40,10 @@ pub struct Memory {
     /// known only once it is there. Its directory is marked. Until the marks have served.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub made_unmarked: bool,
+    /// What is not replicated of the directories, one line each that leaves something out: the
+    /// copies never had it in common.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// `DIR/memory`.

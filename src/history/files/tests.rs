@@ -62,6 +62,7 @@ fn memory() -> Memory {
         lost_volatile: false,
         dirty_base: None,
         made_unmarked: false,
+        left_out: Vec::new(),
     }
 }
 
