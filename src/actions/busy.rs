@@ -75,6 +75,20 @@ pub fn users_of(dir: &Path, except: &[u32]) -> io::Result<Vec<OpenUser>> {
     Ok(users)
 }
 
+/// [`users_of`] in a thread of its own, with a limit. Blocks.
+///
+/// # Errors
+/// Those of the search; `TimedOut` where it did not end, and goes on by itself.
+pub fn users_of_limited(dir: &Path, except: &[u32], limit: Duration) -> io::Result<Vec<OpenUser>> {
+    let (send, receive) = std::sync::mpsc::channel();
+    let (dir, except) = (dir.to_owned(), except.to_vec());
+    std::thread::Builder::new().name("search".to_owned()).spawn(move || {
+        // Nobody listens any more after the limit.
+        let _ = send.send(users_of(&dir, &except));
+    })?;
+    receive.recv_timeout(limit).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
 /// [`users_of`] away from the caller's thread and with a limit: a process that is stuck with its
 /// memory map locked would hold up the search for ever.
 pub async fn users_of_within(

@@ -131,6 +131,16 @@ pub fn uncover(dir: &Path, lazily: bool) -> Result<(), Errno> {
     if result == 0 { Ok(()) } else { Err(Errno::last()) }
 }
 
+/// Takes a FUSE cover away and ends its connection: whoever stays below it gets ENOTCONN or
+/// ECONNABORTED for each call, and nothing waits for an answer any more (umount(2), `MNT_FORCE`).
+pub fn abort(dir: &Path) -> Result<(), Errno> {
+    let path = c_path(dir)?;
+    let flags = libc::UMOUNT_NOFOLLOW | libc::MNT_DETACH | libc::MNT_FORCE;
+    // SAFETY: a C string.
+    let result = unsafe { libc::umount2(path.as_ptr(), flags) };
+    if result == 0 { Ok(()) } else { Err(Errno::last()) }
+}
+
 /// Our covers on exactly this directory, bottom first: `true` for FUSE, `false` for read-only.
 /// A read-only cover is a read-only bind whose root is not the root of its file system, or that
 /// lies on another mount of the same directory.

@@ -36,6 +36,8 @@ struct Entry {
     /// them.
     _parts: Box<[libc::iovec; 2]>,
     capture: u32,
+    /// The caller's number of the mount.
+    mount: u32,
     device: RawFd,
     queue: u16,
     commit: u64,
@@ -90,17 +92,27 @@ impl Ring {
     }
 
     /// Registers `depth` entries for each CPU's queue of a FUSE connection whose INIT was
-    /// answered with the io_uring flag.
-    pub fn register(&mut self, device: RawFd, capture: u32, depth: usize) -> std::io::Result<()> {
+    /// answered with the io_uring flag. `place`: capture and mount, for [`Ring::place_of`].
+    pub fn register(
+        &mut self,
+        device: RawFd,
+        place: (u32, u32),
+        depth: usize,
+    ) -> std::io::Result<()> {
         for queue in 0..possible_cpus() {
             for _ in 0..depth {
-                self.register_entry(device, capture, queue as u16)?;
+                self.register_entry(device, place, queue as u16)?;
             }
         }
         self.ring.submit().map(drop)
     }
 
-    fn register_entry(&mut self, device: RawFd, capture: u32, queue: u16) -> std::io::Result<()> {
+    fn register_entry(
+        &mut self,
+        device: RawFd,
+        (capture, mount): (u32, u32),
+        queue: u16,
+    ) -> std::io::Result<()> {
         let mut header = Box::new([0u8; HEADER_BYTES]);
         let mut payload = vec![0u8; abi::PAYLOAD_BYTES_MAX].into_boxed_slice();
         let parts = Box::new([
@@ -118,6 +130,7 @@ impl Ring {
             payload,
             _parts: parts,
             capture,
+            mount,
             device,
             queue,
             commit: 0,
@@ -188,13 +201,19 @@ impl Ring {
     }
 
     /// Polls that the kernel ended (a full completion queue does that): watch them again.
-    pub fn ended(&mut self) -> Vec<u32> {
+    pub fn unwatched(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.ended)
     }
 
-    /// Which capture an entry belongs to.
-    pub fn capture_of(&self, slot: u32) -> u32 {
-        self.entries[slot as usize].capture
+    /// Capture and mount that an entry belongs to.
+    pub fn place_of(&self, slot: u32) -> (u32, u32) {
+        let entry = &self.entries[slot as usize];
+        (entry.capture, entry.mount)
+    }
+
+    /// The kernel may still write into an entry of this device.
+    pub fn is_used(&self, device: RawFd) -> bool {
+        self.entries.iter().any(|entry| entry.device == device && !entry.payload.is_empty())
     }
 
     /// The request in an entry, valid until [`Ring::reply`] gives the entry back.
@@ -249,11 +268,12 @@ impl Ring {
         self.reply_in_place(slot, unique, error, length)
     }
 
-    /// The mount of `capture` is gone: its buffers are free.
-    pub fn retire(&mut self, slot: u32) {
-        let entry = &mut self.entries[slot as usize];
-        entry.payload = Box::default();
-        entry.capture = u32::MAX;
+    /// A command of the entry ended without a request. Only a connection that is gone gives its
+    /// buffers back: after any other error the kernel may still fill them.
+    pub fn ended(&mut self, slot: u32, errno: Errno) {
+        if matches!(errno.0, libc::ENOTCONN | libc::ECONNABORTED) {
+            self.entries[slot as usize].payload = Box::default();
+        }
     }
 }
 

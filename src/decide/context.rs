@@ -38,6 +38,8 @@ pub struct Context {
     pub(super) witness: Witness,
     /// Requests of the peer to record *outdated*, answered when it is on disk.
     pub(super) owed: Vec<u64>,
+    /// When the engine that owes it has to have answered; `None`: nothing was ordered.
+    pub(super) owed_until: Option<Moment>,
     /// The primary role was given up: whatever the engine holds now is never returned.
     pub(super) resigned: bool,
     /// A new daemon that has not found its engine yet.
@@ -70,6 +72,7 @@ impl Context {
             cause: None,
             witness: Witness::default(),
             owed: Vec::new(),
+            owed_until: None,
             resigned: false,
             adopting,
             fork: None,

@@ -7,8 +7,12 @@ pub const RETRY_MS: u64 = 300;
 pub const PAUSE_MS: u64 = 1_500;
 /// Barrier over everything before a planned stop; after that the stop goes on without it.
 pub const FLUSH_MS: u64 = 20_000;
-/// An engine that has not answered an order by then is taken for dead.
+/// How long an order of a walk may take. An engine that has not given its part back by then is
+/// killed; whatever else was ordered, the walk goes on without the answer.
 pub const ORDER_MS: u64 = 60_000;
+/// A secondary's engine that has not recorded *outdated* by then hangs: the primary's application
+/// waits for it.
+pub const OUTDATE_MS: u64 = 5_000;
 /// How long the loser of a claim leaves the way to the winner.
 pub const YIELD_MS: u64 = 3_000;
 /// How long a running script may finish when a stop overtakes a start.

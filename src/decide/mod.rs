@@ -205,7 +205,8 @@ impl Machine {
             Part::Second(second) => second.deadline(&self.cx),
         };
         let of_walk = self.cx.walk.as_ref().and_then(|walk| walk.limit);
-        [of_part, of_walk, self.cx.hold.deadline(&self.cx)].into_iter().flatten().min()
+        let hold = self.cx.hold.deadline(&self.cx);
+        [of_part, of_walk, hold, self.cx.owed_until].into_iter().flatten().min()
     }
 
     /// One event, at `now`. Returns what must be done, in order.
@@ -219,12 +220,9 @@ impl Machine {
             Event::Peer { ticket, message } => self.on_peer(ticket, message),
             Event::Did { token, outcome } => self.on_did(token, &outcome),
             Event::Engine(event) => self.pay(&event),
-            Event::Tick
-            | Event::Heard { .. }
-            | Event::Connected
-            | Event::Disconnected
-            | Event::Gate(_)
-            | Event::EngineGone { .. } => {}
+            Event::EngineGone { .. } => self.cx.owed_until = None,
+            Event::Tick => self.kill_if_stuck(),
+            Event::Heard { .. } | Event::Connected | Event::Disconnected | Event::Gate(_) => {}
         }
         self.settle();
         self.publish();

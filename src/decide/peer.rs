@@ -81,15 +81,33 @@ impl Machine {
             return Some(PeerReply::Done);
         }
         let text = format!("{}: {reason}", self.cx.policy.peer);
+        // A primary that asks again is answered with the first one: one order is enough.
+        let runs = engine.summary().is_some();
         self.cx.owed.push(ticket);
-        if engine.summary().is_some() {
+        if runs && self.cx.owed_until.is_none() {
+            self.cx.owed_until = Some(self.cx.now.plus(limits::OUTDATE_MS));
             self.cx.actions.push(Action::Order(EngineCommand::Outdate { reason: text }));
         }
         None
     }
 
+    /// The primary's application waits for an engine here that does not answer: it is replaced by
+    /// one that does. What it acknowledged is in the page cache and outlives it.
+    pub(super) fn kill_if_stuck(&mut self) {
+        if self.cx.owed_until.is_some_and(|until| until <= self.cx.now) {
+            let text = "the engine does not answer, and the primary waits for it: it is killed";
+            self.cx.log('C', "engine-stuck", text);
+            self.cx.owed_until = None;
+            self.cx.actions.push(Action::KillEngine);
+        }
+    }
+
     /// Answers what was owed when the engine has recorded it, declined it, or came back.
     pub(super) fn pay(&mut self, event: &EngineEvent) {
+        let asked = matches!(event, EngineEvent::Refused { command, .. } if command == "outdate");
+        if asked || matches!(event, EngineEvent::Outdated | EngineEvent::Hello { .. }) {
+            self.cx.owed_until = None;
+        }
         if let (EngineEvent::Outdated, Part::Second(second)) = (event, &mut self.part) {
             second.recorded_outdated();
         }
@@ -101,6 +119,7 @@ impl Machine {
             EngineEvent::Hello { .. } if !self.cx.owed.is_empty() => {
                 if self.cx.facts.engine.is_current() {
                     let reason = format!("{} goes on without this copy", self.cx.policy.peer);
+                    self.cx.owed_until = Some(self.cx.now.plus(limits::OUTDATE_MS));
                     self.cx.actions.push(Action::Order(EngineCommand::Outdate { reason }));
                     return;
                 }

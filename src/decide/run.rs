@@ -94,7 +94,13 @@ impl Machine {
                     cx.overtake(Ending::StopStart, 0);
                 }
             }
-            Step::Order(EngineCommand::Release { .. }) => self.release_failed(reason),
+            Step::Order(EngineCommand::Release { detach: true }) => {
+                let text =
+                    format!("the engine does not give its part back and is killed: {reason}");
+                cx.log('W', "engine-stuck", text);
+                cx.actions.push(Action::KillEngine);
+            }
+            Step::Order(EngineCommand::Release { detach: false }) => self.release_failed(reason),
             Step::Tell(PeerMessage::TakeOver { .. }) => self.hand_over_failed(reason),
             Step::Tell(PeerMessage::Leave { .. }) => {
                 if let Part::Prim(prim) = &mut self.part {

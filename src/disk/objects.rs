@@ -184,6 +184,10 @@ impl Objects {
         let left_out = self.leaves_out(parent, name, kind == libc::S_IFDIR);
         if let Some(object) = self.map.get_mut(&id) {
             object.left_out = left_out;
+            if left_out {
+                // The peer lost the number with the name, if it ever knew it.
+                object.bound = 0;
+            }
             object.parent = parent;
             if object.name != name {
                 object.name = Bytes::copy_from_slice(name);

@@ -206,6 +206,10 @@ fn link(objects: &mut Objects, obj: ObjId, parent: ObjId, name: &[u8]) -> Result
     let dir = objects.path_fd(parent)?;
     sys::link_fd(fd, dir, &c_name)?;
     objects.mark_linked(obj, parent, name);
+    if orphan {
+        // Its handle leads to it from now on.
+        objects.unpin(obj);
+    }
     Ok(Performed::Stat(Box::new(sys::fstat(fd)?)))
 }
 

@@ -1,6 +1,6 @@
 //! The primary without a peer that has everything: mark, durably, then do it here.
 //!
-//! A mark is on disk before the change that it speaks of is (rule A2): a crash in between leaves a
+//! A mark is on disk before the change that it speaks of is (rule A4): a crash in between leaves a
 //! mark too many, never one too few. When the peer is lost, what it may lack is remembered first,
 //! then everything that was held goes on.
 use super::barrier::Barrier;
@@ -151,7 +151,7 @@ impl Engine {
             }
             Some(Ok(file)) => {
                 self.leader.saving = Some(waiting);
-                self.pool.run(move || Done::DirtySaved(sys::sync_file(file.as_raw_fd(), true)));
+                self.run_beside(move || Done::DirtySaved(sys::sync_file(file.as_raw_fd(), true)));
             }
         }
     }
@@ -206,8 +206,19 @@ impl Engine {
 
     /// The link is down. An in-sync peer: hold everything until the daemon decides (rule A2).
     pub fn leader_lost(&mut self, reason: &str) {
+        self.session_ended(reason, false);
+    }
+
+    /// The session is over: the link is down, or (`left`) the secondary said that it is out of date
+    /// from here on.
+    pub fn session_ended(&mut self, reason: &str, left: bool) {
         let before = std::mem::take(&mut self.leader.session);
         let Some(peer) = self.leader.peer.clone() else { return };
+        // A checkpoint under way is answered by nobody.
+        self.leader.checkpoint_wait = None;
+        if let Some(recent) = &mut self.leader.recent {
+            recent.abandon();
+        }
         match before {
             Session::None => {}
             Session::Greeting | Session::Planned => {
@@ -222,7 +233,7 @@ impl Engine {
                 self.leader.ret = None;
                 self.mode = EngineMode::Holding;
                 let reason = reason.to_owned();
-                self.tell(EngineEvent::PeerLost { peer, left: false, reason });
+                self.tell(EngineEvent::PeerLost { peer, left, reason });
                 // A planned stop goes on with what this disk has.
                 if std::mem::take(&mut self.leader.flush_seq) != 0 {
                     self.leader.flush_parts.0 = true;
@@ -239,7 +250,7 @@ impl Engine {
             return Err("no peer is configured".to_owned());
         };
         if self.leader.member {
-            self.mark_times_due();
+            self.give_up_times();
             let recent = self
                 .leader
                 .recent
@@ -303,15 +314,19 @@ impl Engine {
 
     /// Rule A6: nothing of ours keeps an application from dying.
     pub fn fail_held(&mut self) {
-        let waiting = std::mem::take(&mut self.leader.behind_names);
-        for deferred in waiting.into_iter().chain(std::mem::take(&mut self.leader.held)) {
-            self.fail(deferred.slot, Errno::IO);
-        }
-        let slots: Vec<Slot> =
-            self.leader.order.iter_mut().filter_map(|flight| flight.slot.take()).collect();
-        let barriers = self.leader.barriers.waiting.values_mut();
-        let barriers: Vec<Slot> = barriers.filter_map(|barrier| barrier.slot.take()).collect();
-        for slot in slots.into_iter().chain(barriers) {
+        let leader = &mut self.leader;
+        let mut waiting = std::mem::take(&mut leader.behind_names);
+        waiting.extend(std::mem::take(&mut leader.held));
+        waiting.append(&mut leader.deferred);
+        // Their marks go on to the disk; nobody waits for them any more.
+        waiting.extend(leader.saving.iter_mut().flat_map(std::mem::take));
+        // A barrier's own entry answers for it.
+        let flights = leader.order.iter_mut().filter(|flight| !flight.op.is_barrier());
+        let mut slots: Vec<Slot> = flights.filter_map(|flight| flight.slot.take()).collect();
+        let barriers = leader.barriers.waiting.values_mut();
+        slots.extend(barriers.filter_map(|barrier| barrier.slot.take()));
+        slots.extend(waiting.into_iter().filter_map(|deferred| deferred.slot));
+        for slot in slots {
             self.fail(Some(slot), Errno::IO);
         }
     }

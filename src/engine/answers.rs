@@ -39,7 +39,7 @@ impl Engine {
             Ok(file) => {
                 let body = question.body.clone();
                 let dir = self.objects.get(obj).map_or(0, |object| object.key.dir);
-                self.pool.run(move || Done::Answered { id, dir, bodies: answer(&file, &body) });
+                self.run_beside(move || Done::Answered { id, dir, bodies: answer(&file, &body) });
             }
         }
     }

@@ -10,7 +10,7 @@ impl Engine {
         let Some(range) = self.behind.wrote(*obj, *offset, data.len() as u64) else { return };
         let Ok(file) = self.objects.share(*obj) else { return self.behind.finished() };
         let chunk = Chunk { file, range };
-        self.pool.run(move || Done::WrittenOut(chunk.write_out()));
+        self.run_beside(move || Done::WrittenOut(chunk.write_out()));
     }
 
     /// An error here is that of a page that was acknowledged: the next fsync would not hear it again.

@@ -183,7 +183,7 @@ impl Engine {
         let roots = self.objects.share_roots();
         let dirs: Vec<PathBuf> = self.config.dirs.iter().map(|dir| dir.path.clone()).collect();
         let until = self.now + NAMING;
-        self.pool.run(move || {
+        self.run_beside(move || {
             // Names are a help: without them the numbers remain.
             let found = roots.and_then(|roots| locate::walk(roots, &wanted, Some(until)));
             let found = found.unwrap_or_default();
@@ -223,11 +223,13 @@ impl Engine {
             return self.follower_fault(&error.to_string());
         }
         self.objects.clear();
+        self.exact = false;
         self.seq = leader.position.seq.0;
         self.follower.open = true;
         self.follower.running.clear();
         self.follower.recently_durable.clear();
         self.follower.batch.clear();
+        self.follower.batch_running = false;
         self.follower.questions.clear();
         self.follower.recent = Some(Recent::new(leader.position));
         self.mode = EngineMode::FollowingReturn;
@@ -380,6 +382,7 @@ impl Engine {
         if let Err(error) = self.store.adopt(leader, self.seq) {
             return self.follower_fault(&error.to_string());
         }
+        self.exact = true;
         crate::engine::failpoint("after-follower-current");
         self.follower.discard = false;
         self.follower.full = false;
@@ -408,7 +411,10 @@ impl Engine {
         let position = self.store.position(self.seq);
         let remembered = self.store.remember(|memory| {
             memory.sole = false;
-            memory.in_sync_with = None;
+            if memory.in_sync_with.take().is_some() {
+                // Marks that a member kept speak of a copy that it has no more.
+                memory.dirty_base = None;
+            }
             memory.position = position;
             if memory.copy == CopyState::Current {
                 memory.copy = CopyState::Outdated;

@@ -251,7 +251,7 @@ impl Engine {
         ret.renamed.clear();
         let walk = (self.leader.session_number, ret.dirs_moved);
         let roots = self.objects.share_roots();
-        self.pool.run(move || {
+        self.run_beside(move || {
             let found = roots.and_then(|roots| locate::walk(roots, &wanted, None));
             Done::Located { walk, wanted, found }
         });

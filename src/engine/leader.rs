@@ -229,13 +229,16 @@ impl Engine {
     pub fn is_reachable(&self, mut id: ObjId) -> bool {
         loop {
             let Ok(object) = self.objects.get(id) else { return false };
+            if !object.is_replicated() {
+                return false;
+            }
             if id.is_root() || object.bound == self.leader.session_number {
                 return true;
             }
             let Ok(parent) = self.objects.get(object.parent) else { return false };
             let dirty = &self.leader.dirty;
             let unequal = dirty.is_dirty_names(parent.key) || dirty.is_dirty_whole(parent.key);
-            if unequal || !object.is_replicated() {
+            if unequal {
                 return false;
             }
             id = object.parent;

@@ -68,13 +68,6 @@ pub fn adopt(objects: &mut Objects, found: &Found) -> Option<(ObjId, ObjId, Byte
 pub fn find_name(objects: &mut Objects, id: ObjId) -> Option<(ObjId, Bytes)> {
     let key = objects.get(id).ok()?.key;
     let found = walk(objects.share_roots().ok()?, &[key], None).ok()?.into_iter().next()?;
-    let mut parent = ObjId::root(usize::from(key.dir));
-    let (name, dirs) = found.path.split_last()?;
-    for dir in dirs {
-        parent = objects.look_up(parent, dir).ok()?.0;
-    }
-    let name = Bytes::copy_from_slice(name);
-    let object = objects.get_mut(id).ok()?;
-    (object.parent, object.name) = (parent, name.clone());
-    Some((parent, name))
+    let (there, parent, name) = adopt(objects, &found)?;
+    (there == id).then_some((parent, name))
 }

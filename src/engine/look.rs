@@ -80,7 +80,7 @@ impl Engine {
         }
         match self.objects.share(obj) {
             Err(errno) => self.reply(slot, Some(errno), &[]),
-            Ok(file) => self.pool.run(move || {
+            Ok(file) => self.run_beside(move || {
                 let mut bytes = vec![0; size];
                 let result = sys::pread_full(file.as_raw_fd(), &mut bytes, offset, false);
                 let result = result.map(|length| {

@@ -5,7 +5,7 @@
 //! Its parts: `leader` (order, send, acknowledge; with `pieces`, `barrier`, `times`), `alone` (the
 //! same without a peer), `left_out` (what is not replicated), `follower` (receive, apply), `session` (handshake, checkpoints),
 //! `reintegrate` (return; with `compare_dirs`, `compare_files`, `identity`, `locate`, `admission`),
-//! `roles` (commands), `store` (memory), `unguarded` (what happened while stopped).
+//! `roles` (commands; with `leaving`), `store` (memory), `unguarded` (what happened while stopped).
 mod admission;
 mod alone;
 mod answers;
@@ -19,6 +19,7 @@ mod failures;
 mod follower;
 mod identity;
 mod leader;
+mod leaving;
 mod left_out;
 pub mod locate;
 mod look;

@@ -8,6 +8,8 @@ use bytes::Bytes;
 #[derive(Clone, Copy, Debug)]
 pub struct Slot {
     pub capture: u32,
+    /// The mount that it belongs to: an answer for an earlier one must not reach a later one.
+    pub mount: u32,
     /// Entry of the ring; `None`: the classic device.
     pub entry: Option<u32>,
     pub unique: u64,

@@ -11,6 +11,9 @@ use std::time::Duration;
 
 /// Numbers left free after a crash, so that none is used twice (rule A5): more than any window.
 const NUMBERS_LEFT_FREE: u64 = 1 << 32;
+/// Limit of the search for processes in a directory: one may be stuck in a call that this loop has
+/// to answer.
+const SEARCH: Duration = Duration::from_secs(2);
 
 impl Engine {
     pub fn hello(&mut self) {
@@ -98,6 +101,8 @@ impl Engine {
         if self.store.lineage().epochs.is_empty() && !self.open_epoch_if_due() {
             return Err("the first epoch could not be recorded".to_owned());
         }
+        self.part += 1;
+        self.exact = true;
         self.objects.serves = true;
         self.leader.fenced = false;
         self.mode = EngineMode::LeadingAlone;
@@ -112,8 +117,7 @@ impl Engine {
         recent: Option<Recent>,
         forced: bool,
     ) -> Result<(), crate::history::FileError> {
-        let exact = self.mode != EngineMode::Idle || self.store.memory.exact;
-        if !exact && !self.store.lineage().epochs.is_empty() {
+        if !self.exact && !self.store.lineage().epochs.is_empty() {
             // The newest epoch may have begun behind the position that was remembered.
             let begun = self.store.lineage().last().map_or(0, |epoch| epoch.first_seq.0);
             self.seq = (self.seq.max(begun) / NUMBERS_LEFT_FREE + 1) * NUMBERS_LEFT_FREE;
@@ -187,17 +191,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes the FUSE mounts away; with files open only if `lazily`.
-    fn unmount_all(&mut self, lazily: bool) {
-        for (index, dir) in self.config.dirs.clone().iter().enumerate() {
-            if index < self.captures.len() {
-                self.unwatch_capture(index);
-                let _ = mount::uncover(&dir.path, lazily);
-            }
-        }
-        self.captures.clear();
-    }
-
     fn go_alone_command(&mut self, reason: &str) -> Result<(), String> {
         if !self.is_leading() {
             return Err("this engine does not lead".to_owned());
@@ -250,7 +243,7 @@ impl Engine {
             ));
         }
         let own = [std::process::id()];
-        let users = busy::users_of(dir, &own).map_err(|error| error.to_string())?;
+        let users = busy::users_of_limited(dir, &own, SEARCH).map_err(|error| error.to_string())?;
         let Some(first) = users.first() else { return Ok(()) };
         Err(format!(
             "{} is in use: process {} ({}) holds {}{}; end it and start the module again",
@@ -329,51 +322,29 @@ impl Engine {
             | EngineMode::FollowingReady => self.release_follow()?,
         }
         self.mode = EngineMode::Idle;
+        self.part += 1;
         self.tell(EngineEvent::Released);
         Ok(())
     }
 
     fn release_lead(&mut self, detach: bool) -> Result<(), String> {
-        let own = [std::process::id()];
-        for dir in self.config.dirs.clone() {
-            let mounted = mount::nested(&dir.path).unwrap_or_default();
-            let users = busy::users_of(&dir.path, &own).unwrap_or_default();
-            if let (Some(point), false) = (mounted.first(), detach) {
-                return Err(format!(
-                    "something is mounted at {point}, below {}; unmount it, then try again",
-                    dir.path.display()
-                ));
-            }
-            if let (Some(user), false) = (users.first(), detach) {
-                return Err(format!("{user}; end it, then try again"));
-            }
-            for point in mounted {
-                self.log(
-                    'W',
-                    format!("what is mounted at {point} is unmounted with the directory"),
-                );
-            }
-            if let Some(user) = users.first() {
-                self.log(
-                    'W',
-                    format!(
-                        "{user}, which does not belong to the module; the directory is taken away \
-                         beneath it, and each of its calls there fails from now on"
-                    ),
-                );
-            }
+        if !detach {
+            self.must_be_free()?;
         }
         self.flush_times_now();
         self.link.flush(self.now);
         self.drain_order();
         // What the peer did not acknowledge in time was never applied here.
+        self.exact = self.leader.order.is_empty() && self.leader.touched.is_empty();
+        self.give_up_times();
         let applied = self.seq_here();
-        let exact = self.leader.order.is_empty() && self.leader.touched.is_empty();
         self.seq = applied;
-        self.mark_times_due();
         self.fail_held();
-        self.unmount_all(true);
-        if let Err(reason) = self.remember_release(applied, exact) {
+        if detach {
+            self.name_who_stays();
+        }
+        self.unmount_all(detach);
+        if let Err(reason) = self.remember_release(applied, self.exact) {
             // As after a crash: what was remembered last holds, and the window covers the rest.
             self.log('C', format!("{reason}; this stop counts as a crash"));
         }
@@ -388,6 +359,46 @@ impl Engine {
         self.leader.session_number = session_number;
         self.objects.clear();
         Ok(())
+    }
+
+    /// A mount goes back only when nobody needs it.
+    fn must_be_free(&self) -> Result<(), String> {
+        for dir in &self.config.dirs {
+            let shown = dir.path.display();
+            if let Some(point) = mount::nested(&dir.path).unwrap_or_default().first() {
+                return Err(format!(
+                    "something is mounted at {point}, below {shown}; unmount it, then try again"
+                ));
+            }
+            let users = self.users_of(&dir.path).map_err(|error| {
+                format!("who uses {shown} cannot be seen ({error}); try again, or force the stop")
+            })?;
+            if let Some(user) = users.first() {
+                return Err(format!("{user}; end it, then try again"));
+            }
+        }
+        Ok(())
+    }
+
+    fn users_of(&self, dir: &Path) -> std::io::Result<Vec<busy::OpenUser>> {
+        busy::users_of_limited(dir, &[std::process::id()], SEARCH)
+    }
+
+    /// The directories are taken away beneath whoever still uses them.
+    fn name_who_stays(&mut self) {
+        for dir in self.config.dirs.clone() {
+            for point in mount::nested(&dir.path).unwrap_or_default() {
+                let text = format!("what is mounted at {point} is unmounted with the directory");
+                self.log('W', text);
+            }
+            if let Some(user) = self.users_of(&dir.path).unwrap_or_default().first() {
+                let text = format!(
+                    "{user}, which does not belong to the module; the directory is taken away \
+                     beneath it, and each of its calls there fails from now on"
+                );
+                self.log('W', text);
+            }
+        }
     }
 
     fn remember_release(&mut self, applied: u64, exact: bool) -> Result<(), String> {
@@ -454,7 +465,7 @@ impl Engine {
         self.sync_now()?;
         let position = self.store.position(self.seq);
         let memory = &self.store.memory;
-        let exact = memory.in_sync_with.is_some() || memory.copy == CopyState::Outdated;
+        let exact = self.exact;
         let kept = match (self.follower.recent.take(), memory.in_sync_with.clone()) {
             (Some(recent), Some(peer)) if memory.copy == CopyState::Current => {
                 self.store.keep(&peer, &recent, position, exact)

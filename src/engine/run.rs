@@ -54,6 +54,17 @@ pub enum Done {
     Looked(Result<Option<std::path::PathBuf>, Errno>),
 }
 
+impl Done {
+    /// True whatever part this node has meanwhile. Everything else speaks of numbers, records or
+    /// questions of the part in which it was begun.
+    fn outlives_a_part(&self) -> bool {
+        matches!(
+            self,
+            Done::WrittenOut(_) | Done::Read { .. } | Done::Looked(_) | Done::Forked { .. }
+        )
+    }
+}
+
 /// Why everything was synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncTag {
@@ -84,19 +95,30 @@ pub struct Engine {
     /// Tells this process from an earlier one.
     pub life: u64,
     pub reactor: Reactor,
-    pub pool: Pool<Done>,
+    pub pool: Pool<(u64, Done)>,
     pub control: Control,
     pub link: Link,
     pub objects: Objects,
     pub store: Store,
     pub mode: EngineMode,
     pub captures: Vec<Capture>,
+    /// Counts the times that mounts were given back.
+    pub mount_number: u32,
+    /// Devices of mounts that were given back, while the ring has entries of them.
+    pub leaving: Vec<Device>,
+    /// Wakes that came while a mount was taken away.
+    pub late: Vec<Wake>,
+    /// Counts changes of the part: what a thread brings back for an earlier one is not for this one.
+    pub part: u64,
     pub leader: Leader,
     pub follower: Follower,
     pub behind: Behind,
     pub unguarded: Unguarded,
     /// Leader: last number drawn. Follower: last operation applied.
     pub seq: u64,
+    /// This copy holds everything up to `seq` and nothing else. A crash leaves more than was
+    /// remembered, a return a mixture.
+    pub exact: bool,
     pub stats: Stats,
     pub now: Instant,
     pub exit: bool,
@@ -127,7 +149,7 @@ impl Engine {
         reactor.watch(pool.raw(), WATCH_POOL)?;
         reactor.watch(control.listener(), WATCH_LISTENER)?;
         let now = Instant::now();
-        let seq = store.memory.position.seq.0;
+        let (seq, exact) = (store.memory.position.seq.0, store.memory.exact);
         Ok(Engine {
             config,
             boot,
@@ -140,11 +162,16 @@ impl Engine {
             store,
             mode: EngineMode::Idle,
             captures: Vec::new(),
+            mount_number: 0,
+            leaving: Vec::new(),
+            late: Vec::new(),
+            part: 0,
             leader: Leader::default(),
             follower: Follower::default(),
             behind: Behind::default(),
             unguarded: Unguarded::default(),
             seq,
+            exact,
             stats: Stats::default(),
             now,
             exit: false,
@@ -162,6 +189,7 @@ impl Engine {
             let limit = self.limit();
             let mut wakes = std::mem::take(&mut self.wakes);
             self.reactor.wait(limit, &mut wakes)?;
+            wakes.append(&mut self.late);
             self.now = Instant::now();
             if self.link_waits {
                 self.take(Wake::Readable(WATCH_LINK));
@@ -177,7 +205,11 @@ impl Engine {
     }
 
     fn limit(&mut self) -> Duration {
-        if self.link_waits || self.link.is_blocked() || self.return_is_eager() {
+        if self.link_waits
+            || !self.late.is_empty()
+            || self.link.is_blocked()
+            || self.return_is_eager()
+        {
             return Duration::ZERO;
         }
         let mut next = self.next_tick;
@@ -191,8 +223,10 @@ impl Engine {
         match wake {
             Wake::Readable(WATCH_LINK) => self.link_waits = self.link.receive(self.now),
             Wake::Readable(WATCH_POOL) => {
-                for done in self.pool.results() {
-                    self.finish(done);
+                for (part, done) in self.pool.results() {
+                    if part == self.part || done.outlives_a_part() {
+                        self.finish(done);
+                    }
                 }
             }
             Wake::Readable(WATCH_LISTENER) => self.daemon_connects(),
@@ -205,7 +239,7 @@ impl Engine {
 
     fn rearm(&mut self) -> std::io::Result<()> {
         let Some(ring) = self.reactor.ring() else { return Ok(()) };
-        for number in ring.ended() {
+        for number in ring.unwatched() {
             let fd = match number {
                 WATCH_LINK => Some(self.link.raw()),
                 WATCH_POOL => Some(self.pool.raw()),
@@ -239,7 +273,7 @@ impl Engine {
         self.acknowledge();
         self.link.flush(self.now);
         for job in std::mem::take(&mut self.jobs) {
-            self.pool.run(job);
+            self.run_beside(job);
         }
         self.control.flush();
     }
@@ -298,6 +332,12 @@ impl Engine {
         self.jobs.push(Box::new(job));
     }
 
+    /// Runs on the pool; its result counts for the present part only.
+    pub fn run_beside(&self, job: impl FnOnce() -> Done + Send + 'static) {
+        let part = self.part;
+        self.pool.run(move || (part, job()));
+    }
+
     pub fn send(&mut self, frame: &Frame) {
         self.link.send(Lane::Ops, frame);
     }
@@ -336,21 +376,21 @@ impl Engine {
             };
             let (caller, fixed, rest) = capture.device.request(length);
             let intent = intent(index, &caller, Call::parse(caller.opcode, fixed, rest));
-            let slot = Slot { capture: index, entry: None, unique: caller.unique };
+            let mount = self.mount_number;
+            let slot = Slot { capture: index, mount, entry: None, unique: caller.unique };
             self.serve(slot, intent);
         }
     }
 
-    fn ring_request(&mut self, entry: u32, result: i32) {
+    pub fn ring_request(&mut self, entry: u32, result: i32) {
         let Some(ring) = self.reactor.ring() else { return };
-        let index = ring.capture_of(entry);
-        if result != 0 {
-            ring.retire(entry);
-            return;
+        let (index, mount) = ring.place_of(entry);
+        if result != 0 || mount != self.mount_number {
+            return self.turn_away(entry, result);
         }
         let (caller, fixed, rest) = ring.request(entry);
         let intent = intent(index, &caller, Call::parse(caller.opcode, fixed, rest));
-        let slot = Slot { capture: index, entry: Some(entry), unique: caller.unique };
+        let slot = Slot { capture: index, mount, entry: Some(entry), unique: caller.unique };
         self.serve(slot, intent);
     }
 
@@ -414,7 +454,7 @@ impl Engine {
             && let Some(ring) = self.reactor.ring()
         {
             let depth = (64 / crate::capture::ring::possible_cpus()).clamp(2, 16);
-            match ring.register(device, slot.capture, depth) {
+            match ring.register(device, (slot.capture, slot.mount), depth) {
                 Ok(()) => self.captures[index].ring = true,
                 Err(error) => self.log('W', format!("FUSE over io_uring is not used: {error}")),
             }
@@ -429,7 +469,9 @@ impl Engine {
                 }
             }
             _ => {
-                if let Some(capture) = self.captures.get(slot.capture as usize) {
+                let current = slot.mount == self.mount_number;
+                if let Some(capture) = self.captures.get(slot.capture as usize).filter(|_| current)
+                {
                     capture.device.reply(slot.unique, error, payload);
                 }
             }

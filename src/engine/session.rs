@@ -26,11 +26,7 @@ impl Engine {
             Some(kept) if !self.is_leading() => kept.counts(),
             _ => self.leader.dirty.counts(),
         };
-        let exact = self.mode != EngineMode::Idle || self.store.memory.exact;
-        let mut side = self.store.side(self.seq, exact, (counts.objects, counts.bytes()));
-        if self.mode == EngineMode::FollowingReturn || self.mode == EngineMode::FollowingDetached {
-            side.exact = self.store.memory.in_sync_with.is_some();
-        }
+        let mut side = self.store.side(self.seq, self.exact, (counts.objects, counts.bytes()));
         if self.is_leading() {
             side.dirty_base = match (&self.leader.recent, self.leader.member) {
                 (Some(recent), true) => Some(recent.base()),
@@ -87,7 +83,7 @@ impl Engine {
             }
             Frame::Failed { seq, errno } => self.peer_failed(seq, Errno(errno)),
             Frame::Durable { seq } => self.peer_durable(seq),
-            Frame::Checkpoint { .. } => self.checkpoint_part(true),
+            Frame::Checkpoint { seq } => self.checkpoint_part(seq, true),
             Frame::InSync { .. } if self.leader.session == Session::Admitting => {
                 self.admitted_peer()
             }
@@ -196,20 +192,9 @@ impl Engine {
     }
 
     fn peer_leaves(&mut self, outdated: bool, reason: &str) {
-        let was_member = self.leader.member;
-        let Some(peer) = self.leader.peer.clone() else { return };
         self.leader.next_dial = Some(self.now + DIAL_EVERY);
         self.link.close(self.now, "good-bye");
-        if was_member && self.has_session() {
-            self.leader.session = Session::None;
-            self.leader.ret = None;
-            self.mode = EngineMode::Holding;
-            let reason = reason.to_owned();
-            self.tell(EngineEvent::PeerLost { peer, left: outdated, reason });
-            self.status();
-        } else {
-            self.leader_lost(reason);
-        }
+        self.session_ended(reason, outdated);
     }
 
     // ---- checkpoints -------------------------------------------------------------------------
@@ -263,7 +248,6 @@ impl Engine {
         if let Some(recent) = &mut self.leader.recent {
             recent.begin_checkpoint(position);
         }
-        self.mark_times_left();
         self.leader.checkpoint_started = Some(self.now);
         self.leader.checkpoint_bytes = self.stats.bytes;
         self.leader.checkpoint_wait = Some((seq, false));
@@ -271,8 +255,12 @@ impl Engine {
         self.send(&Frame::Checkpoint { seq });
     }
 
-    pub fn checkpoint_part(&mut self, remote: bool) {
-        let Some((seq, _)) = self.leader.checkpoint_wait else { return };
+    /// One of both disks has everything up to `seq`. Another number is that of a checkpoint that
+    /// was given up.
+    pub fn checkpoint_part(&mut self, seq: u64, remote: bool) {
+        if self.leader.checkpoint_wait.is_none_or(|(awaited, _)| awaited != seq) {
+            return;
+        }
         let parts = &mut self.leader.checkpoint_parts;
         if remote {
             parts.0 = true
@@ -299,7 +287,7 @@ impl Engine {
     /// `syncfs` on every file system below the module, on the pool.
     pub fn sync_everything(&mut self, tag: SyncTag) {
         let roots = self.objects.share_roots();
-        self.pool.run(move || {
+        self.run_beside(move || {
             let result = roots.and_then(|roots| sync_all(&roots));
             Done::AllSynced { tag, result }
         });
@@ -311,10 +299,7 @@ impl Engine {
             return self.tell(EngineEvent::Fault { reason });
         }
         match tag {
-            SyncTag::Checkpoint(seq) if self.is_leading() => {
-                let _ = seq;
-                self.checkpoint_part(false);
-            }
+            SyncTag::Checkpoint(seq) if self.is_leading() => self.checkpoint_part(seq, false),
             SyncTag::Checkpoint(seq) => self.follower_checkpoint(seq),
             SyncTag::Alone(seq) => self.alone_on_disk(seq),
             SyncTag::Durable(last) => self.batch_durable(last),

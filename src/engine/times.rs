@@ -97,23 +97,15 @@ impl Engine {
     }
 
     /// Times that can be sent no more: marks speak for them.
-    pub fn mark_times_due(&mut self) {
-        self.mark_times_left();
+    pub fn give_up_times(&mut self) {
         for id in std::mem::take(&mut self.leader.touched) {
-            if self.objects.get(id).is_ok_and(|object| object.lookups == 0) && !id.is_root() {
-                self.release(id, 0);
-            }
-        }
-    }
-
-    /// A checkpoint covers the operations that these times belong to, not the times.
-    pub fn mark_times_left(&mut self) {
-        let Some(recent) = &mut self.leader.recent else { return };
-        for id in &self.leader.touched {
-            if let Ok(object) = self.objects.get(*id)
-                && object.is_replicated()
-            {
+            let Ok(object) = self.objects.get(id) else { continue };
+            let idle = object.lookups == 0 && !id.is_root();
+            if let (Some(recent), true) = (&mut self.leader.recent, object.is_replicated()) {
                 recent.mark_attributes(object.key);
+            }
+            if idle {
+                self.release(id, 0);
             }
         }
     }
@@ -122,6 +114,10 @@ impl Engine {
         let Ok(stat) = self.objects.any_fd(id).and_then(sys::fstat) else { return };
         if !self.ensure_bound(id) {
             return;
+        }
+        // They follow behind the checkpoint that covers what changed them, perhaps.
+        if let (Some(recent), Ok(object)) = (&mut self.leader.recent, self.objects.get(id)) {
+            recent.mark_attributes(object.key);
         }
         let mtime = Some((stat.st_mtime, stat.st_mtime_nsec as u32));
         let times = Times { atime: None, mtime };

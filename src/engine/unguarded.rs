@@ -37,7 +37,7 @@ impl Engine {
         let until = sys::now_coarse().unwrap_or((i64::MAX, 0));
         let roots = self.objects.share_roots();
         self.unguarded = Unguarded::Looking;
-        self.pool.run(move || Done::Looked(roots.and_then(|roots| find(roots, since, until))));
+        self.run_beside(move || Done::Looked(roots.and_then(|roots| find(roots, since, until))));
     }
 
     /// What was left out until now and is not any more was never sent: everything is compared.

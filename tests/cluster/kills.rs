@@ -59,6 +59,24 @@ fn the_engine_of_the_secondary_dies() {
     cluster.check_copies();
 }
 
+/// The engine of the secondary hangs, and its daemon lives: the application of the primary waits for
+/// no longer than it takes to replace that engine.
+#[test]
+fn the_engine_of_the_secondary_hangs() {
+    let Some(mut cluster) = Cluster::started("hang", Wish::default()) else { return };
+    cluster.start_client();
+    cluster.wait_acknowledged(200);
+    let engine = cluster.engine("n2");
+    cluster.lab.sh("n2", &format!("kill -STOP {engine}"));
+    cluster.wait_engine_after("n2", &engine);
+    cluster.wait_acknowledged(100);
+    cluster.wait("n2", "SECOND Ready");
+    cluster.wait("n1", "PRIM Ready");
+    let record = cluster.stop_client();
+    println!("gap of a hung engine: {} ms", record.longest_gap().as_millis());
+    cluster.check_copies();
+}
+
 /// The engine dies while the node is ALONE: it is started again in place.
 #[test]
 fn the_engine_dies_while_alone() {

@@ -288,6 +288,45 @@ fn a_program_that_stays_loses_the_directory() {
     pair.assert_equal();
 }
 
+/// A6, S8: a part is given back while a call waits for a secondary that hangs, and while a program
+/// stays that calls again afterwards. Every call is answered, nothing is written past the module, and
+/// the position that is told is one that the secondary has: nobody has to decide anything.
+#[test]
+fn giving_a_part_back_answers_every_call() {
+    let mut pair = Pair::mirrored(Level::Mirror);
+    let dir = pair.dir.display().to_string();
+    let sign = pair.n1.base.join("sign");
+    pair.n1.run(&format!("echo a > {dir}/a"));
+    let mut stays = pair.n1.spawn(&format!(
+        "cd {dir} && echo in && while [ ! -e {} ]; do sleep 0.01; done; \
+         (echo late > late) 2>/dev/null && exit 8; [ -e a ] && exit 9; exit 7",
+        sign.display()
+    ));
+    let mut line = String::new();
+    BufReader::new(stays.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "in\n");
+    pair.n2.signal("STOP");
+    let mut waits = pair.n1.spawn(&format!("(echo b > {dir}/b) 2>/dev/null || exit 7"));
+    pair.n1.wait(lost);
+    pair.n1.command(&EngineCommand::Release { detach: true });
+    pair.n1.wait(|event| matches!(event, EngineEvent::Released));
+    assert_eq!(pair.n1.end_of(&mut waits).code(), Some(7));
+    std::fs::write(sign, "").unwrap();
+    assert_eq!(pair.n1.end_of(&mut stays).code(), Some(7));
+    for name in ["b", "late"] {
+        assert!(!pair.n1.backing.join(name).exists(), "{name} was written past the module");
+    }
+    pair.n2.signal("CONT");
+    pair.n2.wait(|event| matches!(event, EngineEvent::PrimaryLost { .. }));
+    pair.n2.lead(false);
+    pair.n1.follow(false);
+    pair.n1.wait(|event| {
+        assert!(!matches!(event, EngineEvent::NeedsDecision { .. }), "{event:?}");
+        matches!(event, EngineEvent::Ready)
+    });
+    pair.assert_equal();
+}
+
 /// A11: a primary that gave its part back and died before it could say so: the secondary holds
 /// everything, takes over, and the old primary follows without a comparison of everything.
 #[test]

@@ -1,6 +1,6 @@
 //! `<notreplicated>`: what is left out stays where it is, and a rename across the edge is one step.
 use crate::pair::{Node, Pair, tree};
-use lockstep::model::{EngineCommand, Level, NotReplicated};
+use lockstep::model::{EngineCommand, EngineEvent, Level, NotReplicated};
 use std::path::Path;
 use std::process::Command;
 
@@ -118,6 +118,9 @@ fn a_rename_into_the_mirror_carries_the_content() {
          echo end >&3 && mv -T f gone.tmp && echo here > own.tmp && echo n1 > own.tmp"
     ));
     assert_equal(&pair);
+    // Times of what left are not sent: the session goes on.
+    pair.n1.command(&EngineCommand::Flush);
+    pair.n1.wait(|event| matches!(event, EngineEvent::Flushed));
     assert!(!pair.n2.backing.join("f").exists() && pair.n2.backing.join("g").exists());
     let names = std::fs::read_dir(&pair.n2.backing).unwrap();
     let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();

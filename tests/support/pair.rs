@@ -127,8 +127,7 @@ impl Pair {
         self.n2.start();
         self.n1.lead(true);
         self.n2.follow(false);
-        self.n2.wait(|event| matches!(event, EngineEvent::Ready));
-        self.n1.wait(|event| matches!(event, EngineEvent::PeerReady { .. }));
+        self.await_ready();
     }
 
     /// n2's engine dies and n1 goes on alone.
@@ -398,6 +397,16 @@ impl Node {
         self.start();
     }
 
+    /// Sends the engine a signal by name.
+    pub fn signal(&self, name: &str) {
+        self.run(&format!("kill -{name} {}", self.engine));
+        if name == "CONT" {
+            // nsenter stops and goes on together with its program.
+            let nsenter = self.child.as_ref().unwrap().id().to_string();
+            assert!(Command::new("kill").args(["-CONT", &nsenter]).status().unwrap().success());
+        }
+    }
+
     /// kill -9 of the engine; the node, its mounts and its other processes stay.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -419,6 +428,10 @@ impl Node {
 
     /// Every process of the node at once, as when its power goes; unsynced bytes stay.
     pub fn power_off(&mut self) {
+        if let Some(child) = &mut self.child {
+            // nsenter; one that was stopped with its program would never reap it.
+            child.kill().unwrap();
+        }
         if let Some(mut machine) = self.machine.take() {
             machine.kill().unwrap();
             machine.wait().unwrap();
@@ -476,7 +489,13 @@ impl Node {
             if let Some(status) = program.try_wait().unwrap() {
                 return status;
             }
-            assert!(Instant::now() < end, "{}: a program hangs\n{}", self.name, self.logs());
+            assert!(
+                Instant::now() < end,
+                "{}: a program hangs; events not waited for: {:#?}\n{}",
+                self.name,
+                self.events.as_ref().map(|events| events.try_iter().collect::<Vec<_>>()),
+                self.logs()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -66,6 +66,19 @@ fn a_dead_engine_of_the_secondary_delays_the_primary_only_shortly() {
     assert_eq!(states(&world), ["PRIM Ready", "SECOND Ready"], "{}", world.tail());
 }
 
+/// The daemon of the secondary lives, so its silence settles nothing: the primary's application
+/// would wait for ever.
+#[test]
+fn a_hung_engine_of_the_secondary_is_replaced() {
+    let mut world = pair();
+    world.hang_engine(1);
+    world.run(7_000);
+    assert_ne!(world.nodes[0].engine.mode, EngineMode::Holding, "{}", world.tail());
+    world.run(5_000);
+    assert_eq!(states(&world), ["PRIM Ready", "SECOND Ready"], "{}", world.tail());
+    world.check_data();
+}
+
 #[test]
 fn the_death_of_a_daemon_changes_no_role_and_runs_no_script() {
     for index in 0..2 {

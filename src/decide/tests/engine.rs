@@ -19,6 +19,8 @@ pub(super) struct ModelEngine {
     pub(super) node: NodeName,
     pub(super) boot: BootId,
     pub(super) up: bool,
+    /// Stopped by a signal, or stuck in a call: it answers nobody.
+    pub(super) hangs: bool,
     pub(super) mode: EngineMode,
     pub(super) data: Copy,
     /// A write taken and not answered.
@@ -45,6 +47,7 @@ impl ModelEngine {
             node,
             boot,
             up: false,
+            hangs: false,
             mode,
             data,
             held: None,
@@ -211,6 +214,7 @@ impl ModelEngine {
     /// The process ends; the copy stays.
     pub(super) fn die(&mut self) {
         self.up = false;
+        self.hangs = false;
         self.mode = EngineMode::Idle;
         self.held = None;
     }

@@ -324,7 +324,8 @@ impl World {
             Action::Do { token, job } => self.job(index, token, job),
             Action::Overtake { .. } => {}
             Action::Order(command) => {
-                if !self.nodes[index].engine.up {
+                let engine = &self.nodes[index].engine;
+                if !engine.up || engine.hangs {
                     return;
                 }
                 let was = self.linked();
@@ -342,7 +343,7 @@ impl World {
                 let delay = 20 + self.random(50);
                 self.at(delay, Item::EngineUp(index, life));
             }
-            Action::KillEngine => self.nodes[index].engine.die(),
+            Action::KillEngine => self.kill_engine(index),
             Action::Reply { ticket, reply } => {
                 let Some((to, life, token)) = self.nodes[index].tickets.remove(&ticket) else {
                     return;
@@ -368,7 +369,8 @@ impl World {
     pub(super) fn publish(&mut self, index: usize, state: State, reason: String) {
         let node = &mut self.nodes[index];
         let Some(machine) = &node.machine else { return };
-        assert!(!is_stale(state, &reason), "{} is {state} because: {reason}", node.name);
+        let name = &node.name;
+        assert!(!is_stale(state, &reason), "{name} is {state} because: {reason}\n{:#?}", self.log);
         node.report += 1;
         let report = ModuleReport {
             node: node.name.clone(),

@@ -50,7 +50,8 @@ impl World {
         let pair = |leader: &ModelEngine, follower: &ModelEngine| {
             leader.mode == EngineMode::LeadingMirror && follower.mode == EngineMode::FollowingReady
         };
-        self.link && a.up && b.up && (pair(a, b) || pair(b, a))
+        let answer = |engine: &ModelEngine| engine.up && !engine.hangs;
+        self.link && answer(a) && answer(b) && (pair(a, b) || pair(b, a))
     }
 
     /// After anything that may break the link: both ends notice.
@@ -61,7 +62,7 @@ impl World {
         for index in 0..2 {
             let peer = self.nodes[1 - index].name.clone();
             let node = &mut self.nodes[index];
-            if !node.engine.up {
+            if !node.engine.up || node.engine.hangs {
                 continue;
             }
             let reason = "data link lost".to_owned();

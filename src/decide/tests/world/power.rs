@@ -17,6 +17,13 @@ impl World {
         self.noticed(was, false);
     }
 
+    /// The engine answers nobody any more: its peer notices, its own daemon hears nothing.
+    pub(in crate::decide::tests) fn hang_engine(&mut self, index: usize) {
+        let was = self.linked();
+        self.nodes[index].engine.hangs = true;
+        self.noticed(was, false);
+    }
+
     /// `kill -9` of the daemon; init starts another at once.
     pub(in crate::decide::tests) fn kill_daemon(&mut self, index: usize) {
         if !self.nodes[index].powered {
