@@ -289,6 +289,31 @@ fn only_changed_pages_travel_after_both_were_stopped() {
     }
 }
 
+/// What a member had not on both disks when it stopped in order: a power cut of the other node may
+/// have taken it there, and nothing else says so.
+#[test]
+fn what_the_other_disk_may_lack_is_remembered_by_an_orderly_stop() {
+    let mut pair = Pair::mirrored(Level::Mirror);
+    let file = pair.dir.join("late").display().to_string();
+    pair.n1.run(&format!("printf first_ >{file} && sync {file}"));
+    pair.n1.run(&format!("printf second | dd of={file} conv=notrunc status=none"));
+    pair.n1.release();
+    pair.n1.command(&EngineCommand::Shutdown);
+    pair.n1.wait_end();
+    pair.n2.kill();
+    // As a power cut leaves it: neither size nor time tells.
+    let copy = pair.n2.backing.join("late");
+    assert_eq!(std::fs::read_to_string(&copy).unwrap(), "second");
+    let modified = std::fs::metadata(&copy).unwrap().modified().unwrap();
+    std::fs::write(&copy, "first_").unwrap();
+    std::fs::File::options().write(true).open(&copy).unwrap().set_modified(modified).unwrap();
+    pair.n1.start();
+    pair.n1.lead(false);
+    let (plan, _) = return_bytes(&mut pair.n1, &mut pair.n2);
+    assert_eq!(plan, Plan::Zones { theirs: false });
+    pair.assert_equal();
+}
+
 /// The same when the only member died: the zones that it touched are compared, no others are read.
 #[test]
 fn only_touched_zones_are_read_after_the_only_member_died() {
