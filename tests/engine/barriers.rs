@@ -76,3 +76,30 @@ fn a_long_write_is_one_write() {
     pair.return_n2();
     pair.assert_equal();
 }
+
+/// `level=` of a directory: its plain writes are on the secondary's disk when they return, though the
+/// module's level asks for no disk.
+#[test]
+fn a_directory_may_have_a_level_of_its_own() {
+    let mut pair = Pair::new(Level::Memory);
+    for node in [&pair.n1, &pair.n2] {
+        node.configure(|config| config.dirs[0].level = Some(Level::Disk));
+    }
+    pair.begin();
+    let durable = || pair.n1.status.lock().unwrap().as_ref().map_or(0, |status| status.durable.0);
+    let end = Instant::now() + crate::pair::LIMIT;
+    let wait = |wanted: u64| {
+        while durable() < wanted {
+            assert!(Instant::now() < end, "{} of {wanted} on disk", durable());
+            std::thread::sleep(Duration::from_millis(3));
+        }
+    };
+    // The end of the return is on both disks.
+    wait(1);
+    let before = durable();
+    for name in ["a", "b", "c"] {
+        pair.n1.run(&format!("echo {name} > {}/{name}", pair.dir.display()));
+    }
+    // Three files are made and written.
+    wait(before + 6);
+}

@@ -229,7 +229,8 @@ impl Node {
         self.configure(|config| config.dirs[0].not_replicated = rules.to_vec());
     }
 
-    fn configure(&self, change: impl FnOnce(&mut EngineConfig)) {
+    /// For engines that start from now on.
+    pub fn configure(&self, change: impl FnOnce(&mut EngineConfig)) {
         let text = std::fs::read(&self.config).unwrap();
         let mut config: EngineConfig = serde_json::from_slice(&text).unwrap();
         change(&mut config);
