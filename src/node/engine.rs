@@ -29,6 +29,9 @@ const HELLO_LIMIT: Duration = Duration::from_secs(20);
 const ADOPT_LIMIT: Duration = Duration::from_secs(3);
 /// A process whose socket closed ends within that, or is killed.
 const END_LIMIT: Duration = Duration::from_millis(300);
+/// An engine reports every second. One that says nothing for so long hangs (a disk that answers
+/// nothing, a signal) and is ended: longer than any order may take.
+const SILENCE_LIMIT: Duration = Duration::from_secs(90);
 /// Longest line: a status with a long history.
 const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -217,7 +220,7 @@ async fn converse(
     events: &Events,
 ) -> String {
     let Conversation { reader, mut writer } = conversation;
-    let reading = read_events(reader, events);
+    let reading = read_events(reader, events, SILENCE_LIMIT);
     tokio::pin!(reading);
     let mut abandoned = false;
     let reason = loop {
@@ -264,15 +267,17 @@ async fn write_command(
 async fn read_events(
     mut reader: BufReader<tokio::net::unix::OwnedReadHalf>,
     events: &Events,
+    silence: Duration,
 ) -> String {
     let mut line = Vec::new();
     loop {
         line.clear();
         let mut limited = tokio::io::AsyncReadExt::take(&mut reader, LINE_BYTES_MAX);
-        match limited.read_until(b'\n', &mut line).await {
-            Ok(0) => return "it closed its socket".to_owned(),
-            Ok(_) => {}
-            Err(error) => return format!("its socket failed: {error}"),
+        match timeout(silence, limited.read_until(b'\n', &mut line)).await {
+            Ok(Ok(0)) => return "it closed its socket".to_owned(),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return format!("its socket failed: {error}"),
+            Err(_) => return format!("it hangs: not a word for {silence:?}"),
         }
         match serde_json::from_slice::<EngineEvent>(&line) {
             Ok(event) => {
@@ -306,4 +311,21 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = options.create(true).write(true).truncate(true).mode(0o600).open(&draft)?;
     io::Write::write_all(&mut file, bytes)?;
     fs::rename(&draft, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_engine_that_says_nothing_hangs() {
+        let (daemon, mut engine) = UnixStream::pair().unwrap();
+        let (events, mut told) = mpsc::channel(4);
+        let alone = serde_json::to_string(&EngineEvent::Alone { generation: 1 }).unwrap() + "\n";
+        engine.write_all(alone.as_bytes()).await.unwrap();
+        let reader = BufReader::new(daemon.into_split().0);
+        let reason = read_events(reader, &events, Duration::from_millis(20)).await;
+        assert_eq!(reason, "it hangs: not a word for 20ms");
+        assert!(matches!(told.recv().await, Some(Event::Engine(EngineEvent::Alone { .. }))));
+    }
 }
