@@ -32,6 +32,8 @@ mod report;
 mod resources;
 mod ruling;
 mod site;
+#[cfg(test)]
+mod tests;
 mod view;
 mod watching;
 

@@ -34,8 +34,9 @@ pub enum Seen {
     Reading(u64, Reading),
     Process(u64, ProcReading),
     Count(Count),
-    /// A program of `errd` has ended; one sentence if it did not cure anything.
-    Cured(Result<(), String>),
+    /// A program of `errd` has ended, with the number of the watch that called it; one sentence if
+    /// it did not cure anything.
+    Cured(u64, Result<(), String>),
 }
 
 pub struct Watching {
@@ -93,6 +94,11 @@ impl Watching {
     /// Processes of this class are being watched.
     pub fn watches(&self, class: &When) -> bool {
         self.classes.iter().any(|(known, ..)| known == class)
+    }
+
+    /// This watch of processes has not ended.
+    fn has_class(&self, number: u64) -> bool {
+        self.classes.iter().any(|(_, known, _)| *known == number)
     }
 
     /// What a person is told about a rule: what its resources say.
@@ -238,11 +244,7 @@ impl Control {
             Seen::Reading(number, reading) => self.read(number, &reading),
             Seen::Process(number, process) => self.process(number, process).await,
             Seen::Count(count) => self.counted(&count),
-            Seen::Cured(Ok(())) => self.watching.classes.clear(),
-            Seen::Cured(Err(how)) => {
-                self.hands.journal.write(ERRD, texts::other("check", Level::Critical, how));
-                self.act_for_process(Wish::StopStart).await;
-            }
+            Seen::Cured(number, cured) => self.cured(number, cured).await,
         }
         self.show();
     }
@@ -275,7 +277,7 @@ impl Control {
 
     async fn process(&mut self, number: u64, process: ProcReading) {
         let ProcReading { reading, proc } = process;
-        if !self.watching.classes.iter().any(|(_, known, _)| *known == number) {
+        if !self.watching.has_class(number) {
             return;
         }
         let value = if reading.up { "up" } else { "down" };
@@ -293,7 +295,9 @@ impl Control {
             ErrorAction::Stop => Wish::Stop,
             ErrorAction::Swap => Wish::Swap,
             ErrorAction::Wait => Wish::Wait { reason: reading.why },
-            ErrorAction::Program(exec) => return self.cure(exec.clone(), &reading.resource),
+            ErrorAction::Program(exec) => {
+                return self.cure(number, exec.clone(), &reading.resource);
+            }
         };
         self.act_for_process(wish).await;
     }
@@ -306,13 +310,28 @@ impl Control {
     }
 
     /// The module's own program for it: it must not end with an error, or the module is restarted.
-    fn cure(&self, exec: String, resource: &str) {
+    fn cure(&self, number: u64, exec: String, resource: &str) {
         let (runner, seen) = (self.hands.runner.clone(), self.watching.seen.clone());
         let (role, resource) = (self.machine.state().role, resource.to_owned());
         tokio::spawn(async move {
             let cured = run(&runner, exec, role, &resource).await;
-            let _ = seen.send(Seen::Cured(cured)).await;
+            let _ = seen.send(Seen::Cured(number, cured)).await;
         });
+    }
+
+    /// A program has no time limit and may outlive its watch: what it says after a stop, or after
+    /// the class was watched anew, is about an application that is not there any more.
+    async fn cured(&mut self, number: u64, cured: Result<(), String>) {
+        if !self.watching.has_class(number) {
+            return;
+        }
+        match cured {
+            Ok(()) => self.watching.classes.retain(|(_, known, _)| *known != number),
+            Err(how) => {
+                self.hands.journal.write(ERRD, texts::other("check", Level::Critical, how));
+                self.act_for_process(Wish::StopStart).await;
+            }
+        }
     }
 }
 
@@ -345,4 +364,26 @@ fn forward<T: Send + 'static>(
         }
     });
     to
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Fixture;
+    use super::*;
+
+    const REPAIRED: &str = "<user/><errd><proc name=\"db\" class=\"prim\" action=\"repair\"/></errd>";
+
+    /// The program outlived the stop that an administrator asked for.
+    #[tokio::test]
+    async fn a_repair_counts_only_while_its_watch_runs() {
+        let mut module = Fixture::new(REPAIRED).await;
+        let failed = || Err("repair, the action for proc.db, ended with 1".to_owned());
+        module.control.saw(Seen::Cured(7, failed())).await;
+        assert_eq!(module.role(), Role::Stop, "{}", module.log());
+        module.control.watching.classes.push((When::Prim, 7, Running::default()));
+        module.control.saw(Seen::Cured(6, failed())).await;
+        assert_eq!(module.role(), Role::Stop, "{}", module.log());
+        module.control.saw(Seen::Cured(7, failed())).await;
+        assert_eq!(module.role(), Role::Wait, "{}", module.log());
+    }
 }
