@@ -66,8 +66,7 @@ impl Watching {
         let implied = implied(config);
         let (set, timing) = (config.rules(&implied), config.rules_timing());
         let (seen, seen_in) = mpsc::channel(QUEUE);
-        let watched = |checker: &Checker| !matches!(checker.kind, CheckerKind::SplitBrain { .. });
-        let checkers = config.checkers.iter().filter(|checker| watched(checker)).cloned();
+        let checkers = config.checkers.iter().filter(|checker| runs(checker)).cloned();
         let watching = Watching {
             checkers: checkers.chain(implied).collect(),
             errd: config.errd.clone(),
@@ -181,6 +180,7 @@ impl Control {
                         }
                         Err(refused) => {
                             // Said once a start: a resource without a checker is never `init`.
+                            self.resources.unset(&name);
                             let text = texts::other("check", Level::Warning, refused.to_string());
                             self.hands.journal.write("checker", text);
                             self.watching.running.insert(name, (number, Running::default()));
@@ -352,6 +352,15 @@ async fn run(
     }
 }
 
+/// `false`: a witness is asked at a decision, and what is not spoken yet is a note of the
+/// configuration. Neither has a resource that a start could wait for.
+fn runs(checker: &Checker) -> bool {
+    !matches!(
+        checker.kind,
+        CheckerKind::SplitBrain { .. } | CheckerKind::Module { secure: true, .. }
+    )
+}
+
 /// A channel into the module's own.
 fn forward<T: Send + 'static>(
     seen: mpsc::Sender<Seen>,
@@ -385,5 +394,22 @@ mod tests {
         assert_eq!(module.role(), Role::Stop, "{}", module.log());
         module.control.saw(Seen::Cured(7, failed())).await;
         assert_eq!(module.role(), Role::Wait, "{}", module.log());
+    }
+
+    /// `secure="on"` is understood and does not run: no rule waits for what it will never say.
+    #[tokio::test]
+    async fn a_checker_that_does_not_run_keeps_no_module_from_starting() {
+        let inside = "<check><module name=\"storage\"><to addr=\"192.0.2.1\" secure=\"on\"/>\
+                      </module></check>";
+        let mut module = Fixture::new(inside).await;
+        for turn in ["in STOP", "in WAIT"] {
+            module.control.watch_turn().await;
+            let gate = &module.control.machine.facts().gate;
+            assert_eq!(*gate, None, "{turn}");
+            let told = module.control.resources.all();
+            assert!(!told.iter().any(|one| one.name.starts_with("module.")), "{turn}: {told:?}");
+            let start = Wish::Start(crate::decide::StartKind::Normal);
+            module.control.wish(start, Caller::Boot).await;
+        }
     }
 }
