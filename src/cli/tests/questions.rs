@@ -2,8 +2,7 @@
 use super::fixture::{PRIM, daemon, lockstep, module, run_as};
 use crate::api::{Command, Switch};
 use crate::config::paths::Paths;
-use crate::logbook::{Entry, Logbook, texts};
-use crate::model::State;
+use crate::logbook::{Entry, Level, Logbook, texts};
 
 #[test]
 fn watched_processes_are_a_table_and_a_document() {
@@ -54,7 +53,12 @@ fn explain_reads_the_log_without_a_daemon_and_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let paths = Paths::below(dir.path());
     let book = Logbook::open(&paths, &module()).unwrap();
-    for text in [texts::local_state(PRIM), texts::stop_maxloop(), texts::local_state(State::STOP)] {
+    for (code, level, text) in [
+        ("local-state", Level::Event, "Local state PRIM Ready"),
+        ("stop-maxloop", Level::Critical, "Action stop called by maxloop"),
+        ("local-state", Level::Event, "Local state STOP NotReady"),
+    ] {
+        let text = texts::other(code, level, text);
         book.write(&Entry::now(&module(), "control", text)).unwrap();
     }
     let ran = lockstep("explain -m web", &paths);
