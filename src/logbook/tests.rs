@@ -20,9 +20,7 @@ fn what_is_written_is_read_in_order_and_verbose_only_on_request() {
     let book = Logbook::open_dir(dir.path()).unwrap();
     let state = State::new(Role::Alone, Readiness::Ready);
     let text = texts::other("local-state", Level::Event, format!("Local state {state}"));
-    let alone = Entry::now(&module(), "heart", text)
-        .because("no heartbeat for 30 s")
-        .in_epoch(7);
+    let alone = Entry::now(&module(), "heart", text).because("no heartbeat for 30 s").in_epoch(7);
     book.write(&alone).unwrap();
     book.write(&Entry::now(&module(), "vip", texts::virtual_address_set("10.0.0.9"))).unwrap();
     let quiet = last(dir.path(), 300, false).unwrap();

@@ -4,18 +4,21 @@
 //! mirrors on.
 use super::daemon::{Daemon, lock};
 use crate::api::{Exit, Response};
-use crate::config::WatchConfig;
+use crate::config::{Mistakes, WatchConfig};
 use crate::metrics::{Listener, ModulePicture, Picture, Redundancy, SinkPicture, Source};
-use crate::notify::{Disk, Look, Observer, Office, prepare};
+use crate::notify::{Disk, Look, Observer, Office, Sink, prepare};
 use jiff::Timestamp;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
+use tokio::task::JoinError;
 
 /// How often the modules are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// Before what could not be used at the start is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 pub(super) struct Outlook {
@@ -26,13 +29,32 @@ pub(super) struct Outlook {
     renewed: AtomicBool,
     /// One reading of `watch.xml` at a time.
     applying: tokio::sync::Mutex<()>,
+    /// What was read at the start and could not be used as a whole yet: an address that is still to
+    /// come, a file on a late mount. Until it can, or until somebody applies another file.
+    owed: Mutex<Option<Owed>>,
 }
+
+#[derive(Clone, Default)]
+struct Owed {
+    config: WatchConfig,
+    /// How many sinks work already.
+    opened: Option<usize>,
+    /// Why the rest does not; said when it changes.
+    reason: String,
+}
+
+/// Name and sink of an element of `watch.xml`, or why it cannot be used.
+type Prepared = (String, Result<Sink, String>);
 
 impl Daemon {
     /// Reads `watch.xml` for the first time and begins to look.
-    pub(super) async fn begin_outlook(self: &Arc<Daemon>) {
-        if let Response::Refused(refusal) = self.apply_watch().await {
-            tracing::error!(reason = refusal.text, "watch.xml is not used");
+    pub(super) fn begin_outlook(self: &Arc<Daemon>) {
+        match self.watch_config() {
+            Ok(config) => {
+                *lock(&self.outlook.owed) = Some(Owed { config, ..Owed::default() });
+                tokio::spawn(pay(Arc::downgrade(self)));
+            }
+            Err(mistakes) => tracing::error!(%mistakes, "watch.xml is not used"),
         }
         let daemon = Arc::downgrade(self);
         tokio::spawn(async move {
@@ -95,40 +117,26 @@ impl Daemon {
     /// Uses `watch.xml` as it is now. What cannot be used as a whole changes nothing.
     pub(super) async fn apply_watch(self: &Arc<Daemon>) -> Response {
         let _one = self.outlook.applying.lock().await;
-        let path = self.paths.watch_xml();
-        let config = match path.exists() {
-            true => WatchConfig::load(&path),
-            false => Ok(WatchConfig::default()),
-        };
-        let config = match config {
+        let config = match self.watch_config() {
             Ok(config) => config,
             Err(mistakes) => return Response::refused("watch", mistakes.to_string(), Exit::Usage),
         };
-        // Secrets and authorities are read here; on another thread, because files may be slow.
-        let sinks = config.sinks.clone();
-        let prepared = tokio::task::spawn_blocking(move || prepare(&sinks)).await;
-        let mut sinks = Vec::new();
-        let mut unfit = Vec::new();
-        for (name, sink) in prepared.unwrap_or_default() {
-            match sink {
-                Ok(sink) => sinks.push(sink),
-                Err(reason) => unfit.push(format!("{name}: {reason}")),
-            }
-        }
+        let (sinks, unfit) = made_ready(&config).await;
         if !unfit.is_empty() {
             return Response::refused("watch", unfit.join("\n"), Exit::Failed);
         }
         if let Err(reason) = self.listen(config.metrics).await {
-            return Response::refused("watch", reason, Exit::Failed);
+            let path = self.paths.watch_xml();
+            let text = format!(
+                "{reason}; correct <metrics> in {}, then run `lockstep watch apply`",
+                path.display()
+            );
+            return Response::refused("watch", text, Exit::Failed);
         }
+        *lock(&self.outlook.owed) = None;
         let mut told: Vec<String> =
             sinks.iter().map(|sink| format!("{} to {}", sink.name, sink.target)).collect();
-        let node = self.member().map(|member| member.node.to_string());
-        let node = node.unwrap_or_else(|| "node".to_owned());
-        let id = format!("{node}-{}", Timestamp::now().as_millisecond());
-        // What the former sinks had not sent yet ends with them.
-        *lock(&self.outlook.office) = Office::open(sinks, &id);
-        self.outlook.renewed.store(true, Ordering::Relaxed);
+        self.open(sinks);
         told.extend(config.metrics.map(|address| format!("metrics at http://{address}/metrics")));
         let text = match told.is_empty() {
             true => "nobody is told: watch.xml names no one".to_owned(),
@@ -138,30 +146,118 @@ impl Daemon {
         Response::ok_with(text)
     }
 
+    fn watch_config(&self) -> Result<WatchConfig, Mistakes> {
+        let path = self.paths.watch_xml();
+        match path.exists() {
+            true => WatchConfig::load(&path),
+            false => Ok(WatchConfig::default()),
+        }
+    }
+
+    /// What the file of the start owes: whatever can be used already is used, one part does not wait
+    /// for another. `true`: nothing is left to do.
+    async fn use_owed(self: &Arc<Daemon>) -> bool {
+        let _one = self.outlook.applying.lock().await;
+        let Some(mut owed) = lock(&self.outlook.owed).clone() else { return true };
+        let (sinks, mut reasons) = made_ready(&owed.config).await;
+        if owed.opened != Some(sinks.len()) {
+            owed.opened = Some(sinks.len());
+            self.open(sinks);
+        }
+        reasons.extend(self.listen(owed.config.metrics).await.err());
+        let reason = reasons.join("; ");
+        if reason.is_empty() {
+            tracing::info!("watch.xml is used");
+        } else if reason != owed.reason {
+            tracing::error!(reason, "watch.xml is not used as a whole, tried again");
+        }
+        owed.reason = reason;
+        let done = owed.reason.is_empty();
+        *lock(&self.outlook.owed) = (!done).then_some(owed);
+        done
+    }
+
+    /// What the former sinks had not sent yet ends with them.
+    fn open(&self, sinks: Vec<Sink>) {
+        let node = self.member().map(|member| member.node.to_string());
+        let node = node.unwrap_or_else(|| "node".to_owned());
+        let id = format!("{node}-{}", Timestamp::now().as_millisecond());
+        *lock(&self.outlook.office) = Office::open(sinks, &id);
+        self.outlook.renewed.store(true, Ordering::Relaxed);
+    }
+
     /// Keeps a listener that stands where it should.
     async fn listen(self: &Arc<Daemon>, wanted: Option<SocketAddr>) -> Result<(), String> {
         let present = lock(&self.outlook.listener).as_ref().map(Listener::address);
         if present == wanted {
             return Ok(());
         }
-        let listener = match wanted {
-            None => None,
-            Some(address) => {
-                let daemon = Arc::downgrade(self);
-                let source: Source =
-                    Arc::new(move || daemon.upgrade().map(|d| d.picture()).unwrap_or_default());
-                let bound = Listener::bind(address, source).await;
-                Some(bound.map_err(|error| {
-                    format!(
-                        "cannot listen on {address} for metrics: {error}; correct <metrics> \
-                         in {}, then run `lockstep watch apply`",
-                        self.paths.watch_xml().display()
-                    )
-                })?)
+        let Some(address) = wanted else {
+            *lock(&self.outlook.listener) = None;
+            return Ok(());
+        };
+        // One port of every address and of a single one exclude each other: the old one goes first.
+        let rival = present.filter(|present| present.port() == address.port());
+        let old = rival.and_then(|_| lock(&self.outlook.listener).take());
+        if let Some(old) = old {
+            old.close().await;
+        }
+        let (bound, error) = match Listener::bind(address, self.source()).await {
+            Ok(bound) => (Some(bound), None),
+            Err(error) => {
+                let text = format!("cannot listen on {address} for metrics: {error}");
+                (self.bind_again(rival).await, Some(text))
             }
         };
-        *lock(&self.outlook.listener) = listener;
-        Ok(())
+        if bound.is_some() {
+            *lock(&self.outlook.listener) = bound;
+        }
+        error.map_or(Ok(()), Err)
+    }
+
+    async fn bind_again(self: &Arc<Daemon>, address: Option<SocketAddr>) -> Option<Listener> {
+        let bound = Listener::bind(address?, self.source()).await;
+        let failed = |error| tracing::error!(?address, %error, "metrics are not served any more");
+        bound.map_err(failed).ok()
+    }
+
+    fn source(self: &Arc<Daemon>) -> Source {
+        let daemon = Arc::downgrade(self);
+        Arc::new(move || daemon.upgrade().map(|daemon| daemon.picture()).unwrap_or_default())
+    }
+}
+
+/// The sinks that can be used, and why others cannot.
+async fn made_ready(config: &WatchConfig) -> (Vec<Sink>, Vec<String>) {
+    // Secrets and authorities are read here; on another thread, because files may be slow.
+    let sinks = config.sinks.clone();
+    sorted(tokio::task::spawn_blocking(move || prepare(&sinks)).await)
+}
+
+fn sorted(prepared: Result<Vec<Prepared>, JoinError>) -> (Vec<Sink>, Vec<String>) {
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        // Nobody is not what the file says.
+        Err(error) => return (Vec::new(), vec![format!("cannot make receivers ready: {error}")]),
+    };
+    let (mut sinks, mut unfit) = (Vec::new(), Vec::new());
+    for (name, sink) in prepared {
+        match sink {
+            Ok(sink) => sinks.push(sink),
+            Err(reason) => unfit.push(format!("{name}: {reason}")),
+        }
+    }
+    (sinks, unfit)
+}
+
+/// Until nothing is left to do.
+async fn pay(daemon: Weak<Daemon>) {
+    loop {
+        match daemon.upgrade() {
+            Some(daemon) if !daemon.use_owed().await => {}
+            _ => return,
+        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
@@ -171,4 +267,81 @@ fn disk(path: &PathBuf) -> Option<Disk> {
     let block = stat.fragment_size();
     let (bytes, available) = (stat.blocks() * block, stat.blocks_available() * block);
     Some(Disk { path: path.clone(), bytes, available })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::bare_daemon;
+    use super::*;
+    use std::net::TcpListener;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A port of the loopback that nothing has.
+    fn free_port() -> u16 {
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    }
+
+    fn write(daemon: &Daemon, inside: &str) {
+        let path = daemon.paths.watch_xml();
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("<watch>{inside}</watch>")).unwrap();
+    }
+
+    fn receivers(daemon: &Daemon) -> usize {
+        lock(&daemon.outlook.office).counts().len()
+    }
+
+    fn served(daemon: &Daemon) -> Option<SocketAddr> {
+        lock(&daemon.outlook.listener).as_ref().map(Listener::address)
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_at_the_start_comes_later_and_holds_up_nobody() {
+        let (_dir, daemon) = bare_daemon();
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let key = daemon.paths.etc.join("late.authorization");
+        write(
+            &daemon,
+            &format!(
+                "<metrics listen='{address}'/><command path='/bin/true'/>\
+                 <webhook url='http://192.0.2.1/x' authorization_file='{}'/>",
+                key.display()
+            ),
+        );
+        let config = daemon.watch_config().unwrap();
+        *lock(&daemon.outlook.owed) = Some(Owed { config, ..Owed::default() });
+        assert!(!daemon.use_owed().await);
+        assert_eq!((receivers(&daemon), served(&daemon)), (1, None));
+        drop(taken);
+        assert!(!daemon.use_owed().await, "the key is still missing");
+        assert_eq!((receivers(&daemon), served(&daemon)), (1, Some(address)));
+        std::fs::write(&key, "Bearer x").unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(daemon.use_owed().await);
+        assert_eq!((receivers(&daemon), served(&daemon)), (2, Some(address)));
+    }
+
+    #[tokio::test]
+    async fn one_port_moves_between_one_address_and_all() {
+        let (_dir, daemon) = bare_daemon();
+        let port = free_port();
+        for ip in ["127.0.0.1", "0.0.0.0", "127.0.0.1"] {
+            write(&daemon, &format!("<metrics listen='{ip}:{port}'/>"));
+            let response = daemon.apply_watch().await;
+            assert_eq!(response.exit(), Exit::Done, "{ip}: {response:?}");
+        }
+        // Not an address of this node: what was served is served on.
+        write(&daemon, &format!("<metrics listen='192.0.2.1:{port}'/>"));
+        assert_eq!(daemon.apply_watch().await.exit(), Exit::Failed);
+        assert_eq!(served(&daemon), Some(SocketAddr::from(([127, 0, 0, 1], port))));
+        assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_receivers_are_made_ready_is_not_nobody() {
+        let (sinks, unfit) = sorted(tokio::task::spawn_blocking(|| panic!("broken")).await);
+        assert_eq!((sinks.len(), unfit.len()), (0, 1));
+        assert!(unfit[0].contains("panic"), "{unfit:?}");
+    }
 }

@@ -1,4 +1,6 @@
-//! A module's task without its loop: a test calls what the loop would call, and looks.
+//! A module's task without its loop: a test calls what the loop would call, and looks. A daemon
+//! that belongs to no cluster.
+use super::daemon::Daemon;
 use super::module::{Control, Ears, ModuleHandle, prepare};
 use super::site::Site;
 use crate::config::cluster::ClusterConfig;
@@ -54,6 +56,14 @@ impl Fixture {
         let entries = crate::logbook::last(&dir, 1000, true).unwrap();
         entries.into_iter().map(|entry| format!("{}: {}\n", entry.code, entry.text)).collect()
     }
+}
+
+/// Its files are below the directory.
+pub(super) fn bare_daemon() -> (tempfile::TempDir, Arc<Daemon>) {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    let daemon = Daemon::new(paths, BootId(1), "/nonexistent/engine".into(), false);
+    (dir, Arc::new(daemon))
 }
 
 /// Two nodes on a part of 127/8 and a port that no other test uses.

@@ -380,7 +380,8 @@ mod tests {
     use super::super::tests::Fixture;
     use super::*;
 
-    const REPAIRED: &str = "<user/><errd><proc name=\"db\" class=\"prim\" action=\"repair\"/></errd>";
+    const REPAIRED: &str =
+        "<user/><errd><proc name=\"db\" class=\"prim\" action=\"repair\"/></errd>";
 
     /// The program outlived the stop that an administrator asked for.
     #[tokio::test]

@@ -241,11 +241,7 @@ mod tests {
     fn a_daemon_that_begins_again_is_no_beginning() {
         let entries = [
             state(Role::Second, Readiness::Ready, "secondary"),
-            decided(
-                "alone-remote-stop",
-                Level::Event,
-                "Action alone called by heart: remote stop",
-            ),
+            decided("alone-remote-stop", Level::Event, "Action alone called by heart: remote stop"),
             state(Role::Prim, Readiness::Ready, "secondary is up to date"),
             state(Role::Prim, Readiness::Transient, "secondary is up to date"),
             state(Role::Prim, Readiness::Ready, "secondary is up to date"),
@@ -258,10 +254,7 @@ mod tests {
     #[test]
     fn an_empty_log_and_a_first_life_have_a_chain_too() {
         assert_eq!(told(&[]), [""; 0]);
-        let first = [
-            called("prim"),
-            state(Role::Prim, Readiness::Ready, "primary"),
-        ];
+        let first = [called("prim"), state(Role::Prim, Readiness::Ready, "primary")];
         assert_eq!(told(&first), ["Action prim called by root", "Local state PRIM Ready"]);
     }
 }
