@@ -182,7 +182,7 @@ impl Handler for Canned {
             }
             (Command::Processes, None) => Response::data(Data::Processes(processes())),
             (Command::ResourceGet { .. }, None) => Response::data(Data::Resources(resources())),
-            (Command::Metrics, _) => {
+            (Command::Metrics, None) => {
                 Response::data(Data::Metrics("lockstep_up 1\n# EOF\n".to_owned()))
             }
             (_, Some(refusal)) => Response::Refused(refusal.clone()),
