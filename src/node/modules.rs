@@ -130,6 +130,11 @@ impl Modules {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn put(&self, task: ModuleHandle) {
+        lock(&self.0).insert(task.site.active.name.clone(), Entry::Task(task));
+    }
+
     pub fn all(&self) -> Vec<(ModuleName, Entry)> {
         lock(&self.0).iter().map(|(name, entry)| (name.clone(), entry.clone())).collect()
     }

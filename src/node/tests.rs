@@ -1,18 +1,23 @@
 //! A module's task without its loop: a test calls what the loop would call, and looks. A daemon
 //! that belongs to no cluster.
 use super::daemon::Daemon;
-use super::module::{Control, Ears, ModuleHandle, prepare};
+use super::handler::Door;
+use super::journal::Journal;
+use super::module::{Control, Ears, Input, ModuleHandle, prepare};
 use super::site::Site;
+use crate::api::{Command, ModuleView, Origin, Request, Response};
 use crate::config::cluster::ClusterConfig;
 use crate::config::paths::Paths;
 use crate::config::store::ActiveModule;
 use crate::config::userconfig::{Surroundings, UserConfig};
-use crate::model::{BootId, ModuleName, NodeName, Role};
+use crate::logbook::Logbook;
+use crate::model::{BootId, ModuleName, NodeName, Readiness, Role, State};
 use crate::peer::{PeerEvent, PeerSetup, Peers};
 use crate::trust;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
 
 pub(super) struct Fixture {
     pub(super) control: Control,
@@ -28,19 +33,17 @@ impl Fixture {
     pub(super) async fn new(inside: &str) -> Fixture {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::below(dir.path());
-        let (node, boot) = (NodeName::new("n1").unwrap(), BootId(rand::random()));
-        let cluster = cluster();
-        let pki = trust::init(&paths.pki(), &node, false).unwrap();
+        let site = site(&paths, inside);
+        let pki = trust::init(&paths.pki(), &site.node, false).unwrap();
         let setup = PeerSetup {
-            node: node.clone(),
-            boot,
-            cluster: cluster.clone(),
+            node: site.node.clone(),
+            boot: site.boot,
+            cluster: site.cluster.clone(),
             pki,
-            paths: paths.clone(),
+            paths,
             version: "test".to_owned(),
         };
         let (peers, events) = Peers::start(setup).await.unwrap();
-        let site = Site::new(&paths, &node, boot, active(&paths, inside), &cluster).unwrap();
         let program = Path::new("/nonexistent/engine");
         let (control, ears, handle) = prepare(site, peers, program, Arc::new(|_| None)).unwrap();
         Fixture { control, _handle: handle, _ears: ears, _peers: events, _dir: dir }
@@ -64,6 +67,44 @@ pub(super) fn bare_daemon() -> (tempfile::TempDir, Arc<Daemon>) {
     let paths = Paths::below(dir.path());
     let daemon = Daemon::new(paths, BootId(1), "/nonexistent/engine".into(), false);
     (dir, Arc::new(daemon))
+}
+
+fn site(paths: &Paths, inside: &str) -> Site {
+    let (node, boot) = (NodeName::new("n1").unwrap(), BootId(rand::random()));
+    Site::new(paths, &node, boot, active(paths, inside), &cluster()).unwrap()
+}
+
+/// A module in PRIM that accepts every wish and never gets anywhere.
+fn stuck(paths: &Paths) -> ModuleHandle {
+    let site = Arc::new(site(paths, ""));
+    let state = State::new(Role::Prim, Readiness::Ready);
+    let shown = ModuleView { state, ..super::view::first(&site) };
+    let book = Logbook::open(paths, &site.active.name).unwrap();
+    let journal = Journal::new(&site.active.name, book);
+    let (inputs, mut asked) = mpsc::channel(8);
+    let (keep, view) = watch::channel(Arc::new(shown));
+    tokio::spawn(async move {
+        while let Some(input) = asked.recv().await {
+            if let Input::Wish { answer, .. } = input {
+                let _ = answer.send(Ok("begins".to_owned()));
+            }
+        }
+        drop(keep);
+    });
+    ModuleHandle { site, inputs, view, journal }
+}
+
+/// Stop scripts have minutes; how many of them the caller waits is the caller's business.
+#[tokio::test]
+async fn a_shutdown_is_answered_when_the_modules_stop_and_not_when_they_have() {
+    let (_dir, daemon) = bare_daemon();
+    let task = stuck(&daemon.paths);
+    daemon.modules.put(task);
+    let door = Door(daemon.clone());
+    let request = Request::new(Origin::default(), None, Command::Shutdown);
+    let answer = tokio::time::timeout(Duration::from_secs(10), door.answer(request)).await;
+    let answer = answer.expect("an answer while the module still stops");
+    assert_eq!(answer, Response::ok_with("stopping: m"));
 }
 
 /// Two nodes on a part of 127/8 and a port that no other test uses.
