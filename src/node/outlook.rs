@@ -274,7 +274,6 @@ mod tests {
     use super::super::tests::bare_daemon;
     use super::*;
     use std::net::TcpListener;
-    use std::os::unix::fs::PermissionsExt;
 
     /// A port of the loopback that nothing has.
     fn free_port() -> u16 {
@@ -300,13 +299,13 @@ mod tests {
         let (_dir, daemon) = bare_daemon();
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let key = daemon.paths.etc.join("late.authorization");
+        let ca = daemon.paths.etc.join("late.pem");
         write(
             &daemon,
             &format!(
                 "<metrics listen='{address}'/><command path='/bin/true'/>\
-                 <webhook url='http://192.0.2.1/x' authorization_file='{}'/>",
-                key.display()
+                 <webhook url='https://192.0.2.1/x' ca='{}'/>",
+                ca.display()
             ),
         );
         let config = daemon.watch_config().unwrap();
@@ -314,10 +313,10 @@ mod tests {
         assert!(!daemon.use_owed().await);
         assert_eq!((receivers(&daemon), served(&daemon)), (1, None));
         drop(taken);
-        assert!(!daemon.use_owed().await, "the key is still missing");
+        assert!(!daemon.use_owed().await, "the authority is still missing");
         assert_eq!((receivers(&daemon), served(&daemon)), (1, Some(address)));
-        std::fs::write(&key, "Bearer x").unwrap();
-        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let made = rcgen::generate_simple_self_signed(["192.0.2.1".to_owned()]).unwrap();
+        std::fs::write(&ca, made.cert.pem()).unwrap();
         assert!(daemon.use_owed().await);
         assert_eq!((receivers(&daemon), served(&daemon)), (2, Some(address)));
     }

@@ -14,14 +14,16 @@ const STATE_BYTES_LOW: u64 = 256 << 20;
 const STATE_BYTES_MIN: u64 = 16 << 20;
 const CERTIFICATE_DAYS_LOW: i64 = 30;
 
-pub fn look(paths: &Paths, findings: &mut Vec<Finding>) {
+pub fn look(paths: &Paths) -> Vec<Finding> {
+    let mut findings = Vec::new();
     findings.extend(rights());
     findings.extend(fuse(Path::new("/dev/fuse")));
     findings.extend(ring());
     for dir in [&paths.lib, &paths.log] {
         findings.extend(room(dir, STATE_BYTES_LOW, STATE_BYTES_MIN));
     }
-    membership(paths, findings);
+    membership(paths, &mut findings);
+    findings
 }
 
 fn rights() -> Option<Finding> {
