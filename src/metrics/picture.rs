@@ -10,6 +10,8 @@ pub struct Picture {
     pub node: Option<NodeName>,
     /// End of the node's own certificate.
     pub certificate_expires: Option<Timestamp>,
+    /// The key of the cluster's authority is on this node.
+    pub keeps_key: bool,
     /// The other nodes, and whether their daemons are linked with this one.
     pub nodes: Vec<(NodeName, bool)>,
     pub modules: Vec<ModulePicture>,

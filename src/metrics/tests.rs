@@ -96,6 +96,7 @@ pub(crate) fn picture(views: Vec<ModuleView>) -> Picture {
         version: "0.1.0".into(),
         node: Some(node("n1")),
         certificate_expires: Some(at(2_000_000_000)),
+        keeps_key: false,
         nodes: vec![(node("n2"), false)],
         modules: modules.collect(),
         sinks: vec![SinkPicture {

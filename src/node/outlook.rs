@@ -7,6 +7,7 @@ use crate::api::{Exit, Response};
 use crate::config::{Mistakes, WatchConfig};
 use crate::metrics::{Listener, ModulePicture, Picture, Redundancy, SinkPicture, Source};
 use crate::notify::{Disk, Look, Observer, Office, Sink, prepare};
+use crate::trust;
 use jiff::Timestamp;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -91,6 +92,7 @@ impl Daemon {
             picture.nodes =
                 others.map(|node| (node.clone(), member.linked(&node).is_some())).collect();
             picture.certificate_expires = Some(member.expires);
+            picture.keeps_key = trust::keeps_key(&self.paths.pki());
             picture.node = Some(member.node.clone());
         }
         let modules = self.modules.all().into_iter();

@@ -14,7 +14,7 @@
 //! What holds already at the first look (a daemon has just started) is told if it asks for
 //! somebody, so that no restart hides it; a state is not, because nothing changed.
 use super::event::{Code, Event, Severity};
-use crate::api::ModuleView;
+use crate::api::{CERTIFICATE_DAYS, ModuleView, renewal};
 use crate::metrics::{Picture, is_lost};
 use crate::model::{ModuleName, NodeName, Readiness, Role, State};
 use jiff::Timestamp;
@@ -25,7 +25,7 @@ use std::time::Duration;
 /// A swap, a restart of a daemon and a short cut are over by then.
 pub const GRACE: Duration = Duration::from_secs(10);
 /// Days before the end of the certificate at which it is told.
-const CERTIFICATE_DAYS: [i64; 5] = [30, 14, 7, 1, 0];
+const TOLD_DAYS: [i64; 5] = [CERTIFICATE_DAYS, 14, 7, 1, 0];
 
 /// One look at the node.
 pub struct Look<'a> {
@@ -49,7 +49,7 @@ pub struct Disk {
 pub struct Observer {
     modules: BTreeMap<ModuleName, Known>,
     nodes: BTreeMap<NodeName, Missing>,
-    /// How many of [`CERTIFICATE_DAYS`] were told.
+    /// How many of [`TOLD_DAYS`] were told.
     certificate: usize,
     full: BTreeSet<PathBuf>,
 }
@@ -119,7 +119,7 @@ impl Observer {
     fn certificate(&mut self, look: &Look<'_>, told: &mut Telling<'_>) {
         let Some(expires) = look.picture.certificate_expires else { return };
         let left = expires.as_second() - look.time.as_second();
-        let passed = CERTIFICATE_DAYS.iter().filter(|days| left <= *days * 86_400).count();
+        let passed = TOLD_DAYS.iter().filter(|days| left <= *days * 86_400).count();
         let before = std::mem::replace(&mut self.certificate, passed);
         if passed <= before {
             return;
@@ -133,9 +133,9 @@ impl Observer {
                 format!("the certificate of node {} ends at {expires}, in {days} days", told.node);
             (Severity::Warning, text)
         };
-        let advice = "join the node again with `lockstep cluster join --replace`; other nodes \
-                      refuse its link after the end";
-        told.event(Code::CertificateExpires, severity, None, text, advice);
+        let renewal = renewal(told.node, look.picture.keeps_key);
+        let advice = format!("{renewal}; other nodes refuse its link after the end");
+        told.event(Code::CertificateExpires, severity, None, text, &advice);
     }
 
     fn disks(&mut self, disks: &[Disk], told: &mut Telling<'_>) {

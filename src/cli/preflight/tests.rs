@@ -97,7 +97,10 @@ fn what_does_not_answer_is_a_finding() {
         Seen::default()
     };
     let seen = limited("module web", Duration::from_millis(20), look);
-    assert_eq!((seen.findings[0].grade, seen.findings[0].check.as_str()), (Grade::Failure, "silent"));
+    assert_eq!(
+        (seen.findings[0].grade, seen.findings[0].check.as_str()),
+        (Grade::Failure, "silent")
+    );
     drop(hold);
     let quick = limited("module web", Duration::from_secs(10), Seen::default);
     assert!(quick.findings.is_empty());

@@ -130,6 +130,11 @@ fn a_certificate_is_told_at_each_threshold() {
     let codes: Vec<usize> =
         [31, 30, 29, 14, 13, 0, -1, 400, 7].map(|days| world.codes(&with(days)).len()).into();
     assert_eq!(codes, [0, 1, 0, 1, 0, 1, 0, 0, 1]);
+    let mut first = with(1);
+    first.keeps_key = true;
+    let event = world.look(&first).pop().unwrap();
+    assert!(event.advice.contains("copy ca.key"), "{}", event.advice);
+    assert!(event.advice.contains("cluster join ADDRESS --token CODE"), "{}", event.advice);
 }
 
 #[test]
