@@ -47,10 +47,7 @@ impl Control {
         let asks = matches!(role, Role::Stop | Role::Wait) && self.settings.checker.unwrap_or(true);
         let blocked = if asks { self.watching.rules.waits(&self.table()) } else { None };
         let gate = blocked.map(|blocked| match blocked {
-            Blocked::Failed { label } => {
-                let why = self.watching.why(&label);
-                Gate { reason: format!("waits by failover rule {label}: {why}"), failed: true }
-            }
+            Blocked::Failed { label } => Gate { reason: self.watching.waits(&label), failed: true },
             Blocked::Unknown { label, resource } => {
                 let reason =
                     format!("failover rule {label} waits for the first word on {resource}");
@@ -84,17 +81,13 @@ impl Control {
                     self.set_resource(&resource, value.as_str(), &format!("rule {label}"));
                 }
                 Verdict::Act { label, action } => {
-                    let reason = self.watching.why(&label);
                     let wish = match action {
                         Action::Stop => Wish::Stop,
                         Action::StopStart => Wish::StopStart,
                         Action::Restart => Wish::Restart,
                         Action::Swap => Wish::Swap,
                         Action::Wakeup => Wish::Wakeup,
-                        Action::Wait => {
-                            let reason = format!("waits by failover rule {label}: {reason}");
-                            Wish::Wait { reason }
-                        }
+                        Action::Wait => Wish::Wait { reason: self.watching.waits(&label) },
                     };
                     self.wish(wish, Caller::Rule(label)).await;
                     self.watching.rules.rearm(clock::now());

@@ -100,20 +100,18 @@ impl Watching {
         self.classes.iter().any(|(_, known, _)| *known == number)
     }
 
-    /// What a person is told about a rule: what its resources say.
-    pub(super) fn why(&self, label: &str) -> String {
+    /// What a person is told who waits because of this rule.
+    pub(super) fn waits(&self, label: &str) -> String {
+        format!("waits by failover rule {label}: {}", self.why(label))
+    }
+
+    /// What the resources of a rule say, else the rule itself.
+    fn why(&self, label: &str) -> String {
         let rule = self.set.rules.iter().find(|rule| rule.label == label);
-        let text = rule.map(ToString::to_string).unwrap_or_default();
-        let concerns = |resource: &str| {
-            resource.split_once('.').is_some_and(|(class, _)| text.contains(&format!("{class}.")))
-        };
-        let whys: Vec<&str> = self
-            .whys
-            .iter()
-            .filter(|(resource, _)| concerns(resource))
-            .map(|(_, why)| why.as_str())
-            .collect();
-        if whys.is_empty() { text } else { whys.join("; ") }
+        let Some(rule) = rule else { return String::new() };
+        let seen = self.whys.iter().filter(|(resource, _)| rule.looks_at(resource));
+        let whys: Vec<&str> = seen.map(|(_, why)| why.as_str()).collect();
+        if whys.is_empty() { rule.to_string() } else { whys.join("; ") }
     }
 }
 
@@ -412,5 +410,21 @@ mod tests {
             let start = Wish::Start(crate::decide::StartKind::Normal);
             module.control.wish(start, Caller::Boot).await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_rule_names_the_checkers_that_it_looks_at() {
+        let tcp = |ident: &str, port: u16| {
+            format!("<tcp ident='{ident}'><to addr='127.0.0.1' port='{port}'/></tcp>")
+        };
+        let inside = format!("<check>{}{}</check>", tcp("sql", 5432), tcp("web", 80));
+        let mut module = Fixture::new(&inside).await;
+        let watching = &mut module.control.watching;
+        for (resource, why) in [("tcp.sql", "sql is mute"), ("tcp.web", "web is mute")] {
+            watching.whys.insert(resource.to_owned(), why.to_owned());
+        }
+        assert_eq!(watching.waits("t_sql"), "waits by failover rule t_sql: sql is mute");
+        let rule = watching.waits("ip_failure");
+        assert!(rule.ends_with("ip_failure: if ( ip.? == down ) then stopstart();"), "{rule}");
     }
 }
