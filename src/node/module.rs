@@ -263,7 +263,8 @@ impl Control {
         if role.is_primary() {
             self.hands.begin(NOBODY, crate::decide::Job::TakeAddress, true);
         } else {
-            let _ = self.hands.addresses.lock().await.release().await;
+            let released = self.hands.addresses.lock().await.release().await;
+            self.hands.note(released.unwrap_or_else(|reason| vec![reason]));
         }
         if replicates {
             // One that runs beside a stopped module is told to end when it says hello.
