@@ -2,6 +2,7 @@
 use super::args::WatchVerb;
 use super::cluster::{done, machine_name, only_here};
 use super::context::{Context, failed, io_refusal, usage};
+use super::files;
 use crate::api::client::ClientError;
 use crate::api::{Command, Data, Exit, Refusal, Response};
 use crate::config::WatchConfig;
@@ -10,9 +11,6 @@ use crate::model::NodeName;
 use crate::notify::{self, Batch, Code, Event, Severity};
 use crate::trust::Pki;
 use jiff::Timestamp;
-use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 pub fn carry_out(context: &mut Context<'_>, verb: WatchVerb) -> Result<u8, Refusal> {
@@ -128,19 +126,6 @@ pub fn metrics(context: &mut Context<'_>, output: Option<&Path>) -> Result<u8, R
     }
 }
 
-/// Readers see the old text or the new one. The draft does not end in `.prom`, which is what the
-/// textfile collector looks for.
 fn replace(file: &Path, text: &str) -> Result<(), Refusal> {
-    let mut draft = file.as_os_str().to_owned();
-    draft.push(".new");
-    let draft = PathBuf::from(draft);
-    let write = || -> io::Result<()> {
-        fs::write(&draft, text)?;
-        fs::set_permissions(&draft, fs::Permissions::from_mode(0o644))?;
-        fs::rename(&draft, file)
-    };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&draft);
-        io_refusal("write", file, &error)
-    })
+    files::replace(file, text.as_bytes(), 0o644).map_err(|error| io_refusal("write", file, &error))
 }

@@ -10,7 +10,7 @@
 //! It works without a daemon; what cannot be had is named in its place. Keys and tokens stay here:
 //! the folder of keys is not looked into, and [`archive`] leaves out whatever looks like a key.
 use super::context::{Context, failed, io_refusal, usage};
-use super::{json, offline, preflight};
+use super::{files, json, offline, preflight};
 use crate::api::{Command, Nodes, Refusal, Reply, Response};
 use crate::config::store::ModuleStore;
 use crate::model::ModuleName;
@@ -58,7 +58,8 @@ pub fn snapshot(context: &mut Context<'_>, file: Option<PathBuf>) -> Result<u8, 
         archive.folder(&format!("{folder}/log"), &paths.module_log_dir(module), FILES_MAX);
     }
     let bytes = archive.finish().map_err(failed)?;
-    write(&file, &bytes).map_err(|error| io_refusal("write", &file, &error))?;
+    // Nobody else's to read.
+    files::replace(&file, &bytes, 0o600).map_err(|error| io_refusal("write", &file, &error))?;
     let size = bytes.len() as u64;
     if context.json {
         let data = serde_json::json!({ "file": file.to_string_lossy(), "bytes": size });
@@ -145,19 +146,6 @@ fn document(answer: Result<Vec<Reply>, Refusal>) -> String {
         Err(refusal) => vec![json::refusal(None, refusal)],
     };
     format!("{:#}\n", json::document(0, answers))
-}
-
-/// Old or new, never half, and nobody else's to read.
-fn write(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut name = file.as_os_str().to_owned();
-    name.push(".new");
-    let draft = PathBuf::from(name);
-    let mut options = std::fs::OpenOptions::new();
-    options.create(true).write(true).truncate(true).mode(0o600);
-    options.open(&draft)?.write_all(bytes)?;
-    std::fs::rename(&draft, file)
 }
 
 const README: &str = "\
