@@ -14,19 +14,13 @@ use std::path::{Path, PathBuf};
 pub fn carry_out(context: &mut Context<'_>, verb: ClusterVerb) -> Result<u8, Refusal> {
     match verb {
         verb @ ClusterVerb::Init { .. } => {
-            let done = init(context, verb);
-            context.note("cluster init", &done);
-            done
+            context.noting("cluster init", |context| init(context, verb))
         }
         ClusterVerb::Token { address } => {
-            let done = token(context, address);
-            context.note("cluster token", &done);
-            done
+            context.noting("cluster token", |context| token(context, address))
         }
         verb @ ClusterVerb::Join { .. } => {
-            let done = join(context, verb);
-            context.note("cluster join", &done);
-            done
+            context.noting("cluster join", |context| join(context, verb))
         }
         ClusterVerb::Config { lock: Some(_), .. } => {
             Err(later("locking of cluster.xml; leave the word away"))
@@ -172,7 +166,7 @@ pub(super) fn machine_name() -> Result<NodeName, Refusal> {
 /// A daemon that runs already reads keys and `cluster.xml` now. Answers what is left to do.
 /// `force`: it may run as a member of the cluster that was left.
 fn tell_daemon(context: &mut Context<'_>, force: bool) -> Result<&'static str, Refusal> {
-    let mut request = context.request(Command::ClusterConfig { xml: None });
+    let mut request = context.request(Command::ClusterRead);
     request.module = None;
     match context.send(&request) {
         Err(ClientError::NotRunning(_)) => Ok("start its daemon (`lockstep daemon`); "),

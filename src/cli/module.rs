@@ -57,8 +57,9 @@ fn install(
     let module = context.needed_module()?;
     if context.nodes == Nodes::Local {
         let store = ModuleStore::new(context.paths.clone());
-        let done = offline::install(&store, &module, archive.as_deref(), id, replace);
-        context.note("module install", &done);
+        let done = context.noting("module install", |_| {
+            offline::install(&store, &module, archive.as_deref(), id, replace)
+        });
         return done.map(answered);
     }
     let archive = match archive {

@@ -65,6 +65,7 @@ impl Door {
             Command::Shutdown => self.shutdown(&request.origin).await,
             Command::ClusterState => self.cluster_state().await,
             Command::ClusterConfig { xml } => self.cluster_config(&request, xml.as_deref()).await,
+            Command::ClusterRead => self.cluster_config(&request, None).await,
             Command::Config | Command::Import { .. } | Command::Uninstall => {
                 self.configure(request).await
             }

@@ -74,6 +74,19 @@ fn explain_reads_the_log_without_a_daemon_and_says_what_to_do() {
     assert_eq!(data["role"], serde_json::Value::Null);
 }
 
+/// The daemon is told to read what `init` has written; that is no command of its own.
+#[test]
+fn what_begins_a_cluster_beside_a_daemon_is_one_command() {
+    let daemon = daemon(&[PRIM], None);
+    let ran = lockstep("cluster init --node n1 --addr 192.0.2.1", &daemon.paths);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let seen = daemon.canned.seen.lock().unwrap();
+    let noted = seen.iter().filter_map(crate::api::Noted::of).count();
+    assert_eq!((seen.len(), noted), (1, 0));
+    let ran = lockstep("cmdlog", &daemon.paths);
+    assert_eq!(ran.out.lines().count(), 1, "{}", ran.out);
+}
+
 #[test]
 fn what_is_done_without_a_daemon_is_in_the_log_of_commands() {
     let dir = tempfile::tempdir().unwrap();
