@@ -334,7 +334,7 @@ impl Control {
                 let _ = answer.send(self.count_loop(count).await);
             }
             Input::Set { setting, on, answer } => {
-                let _ = answer.send(self.set(setting, on));
+                let _ = answer.send(self.set(setting, on).await);
                 self.show();
             }
             Input::Resource { name, value, by } => {
@@ -342,7 +342,7 @@ impl Control {
                 self.show();
             }
             Input::Class { name, on, by, answer } => {
-                let _ = answer.send(self.switch_class(&name, on, &by));
+                let _ = answer.send(self.switch_class(&name, on, &by).await);
             }
             Input::Processes { answer } => {
                 let _ = answer.send(self.processes());
