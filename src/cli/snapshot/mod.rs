@@ -12,12 +12,15 @@
 use super::context::{Context, failed, io_refusal, usage};
 use super::{files, json, offline, preflight};
 use crate::api::{Command, Nodes, Refusal, Reply, Response};
+use crate::config::paths::Paths;
 use crate::config::store::ModuleStore;
 use crate::model::ModuleName;
 use archive::Archive;
+use secrets::Secrets;
 use std::path::{Path, PathBuf};
 
 mod archive;
+mod secrets;
 
 /// Logs of scripts, the newest.
 const FILES_MAX: usize = 300;
@@ -44,7 +47,7 @@ pub fn snapshot(context: &mut Context<'_>, file: Option<PathBuf>) -> Result<u8, 
     }
     let modules = meant(context)?;
     let file = file.unwrap_or_else(|| PathBuf::from(file_name(context.module.as_ref())));
-    let mut archive = Archive::new();
+    let mut archive = Archive::new(secrets(&context.paths)?);
     archive.text("README.txt", README);
     node(&mut archive);
     state(context, &mut archive);
@@ -87,6 +90,27 @@ fn meant(context: &Context<'_>) -> Result<Vec<ModuleName>, Refusal> {
             _ => Err(failed("no such module")),
         },
     }
+}
+
+/// Of all modules, whichever is meant: the daemon's log is about each of them.
+fn secrets(paths: &Paths) -> Result<Secrets, Refusal> {
+    let mut secrets = Secrets::default();
+    let store = ModuleStore::new(paths.clone());
+    for module in store.list().map_err(|error| offline::refusal(&error))? {
+        let name = &module.name;
+        for copy in [paths.module_edited(name), paths.module_active(name)] {
+            let text = std::fs::read(copy.join("conf/userconfig.xml"));
+            secrets.learn_xml(&text.unwrap_or_default());
+        }
+        // As they are when macros have been put in.
+        let config = store.active(name).map(|active| active.config);
+        for (name, value) in
+            config.iter().flat_map(|config| config.macros.iter().chain(&config.vars))
+        {
+            secrets.learn(name, value);
+        }
+    }
+    Ok(secrets)
 }
 
 fn file_name(module: Option<&ModuleName>) -> String {
@@ -155,8 +179,8 @@ node/     this machine       state/    what the nodes say (JSON)
 cluster/  cluster.xml, log   modules/  configuration and logs of each module
 
 Keys, certificates and tokens are not in it, and values of variables whose names speak of
-passwords are masked. Scripts and their logs are as they are: look them through before you
-give this away.
+passwords are masked wherever they occur. Other passwords in scripts and logs are as they are:
+look them through before you give this away.
 ";
 
 #[cfg(test)]
