@@ -1,6 +1,7 @@
 //! Real receivers on loopback: an SMTP server, an HTTP server with and without TLS, a program.
 use super::*;
 use crate::config::WatchConfig;
+use crate::fixture::program;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -250,8 +251,7 @@ async fn a_command_reads_the_document_and_has_an_end() {
     let dir = tempfile::tempdir().unwrap();
     let (script, out) = (dir.path().join("tell"), dir.path().join("out"));
     let run = |body: String| {
-        std::fs::write(&script, format!("#!/bin/sh\n{body}\n")).unwrap();
-        set_mode(&script, 0o755);
+        program(&script, format!("#!/bin/sh\n{body}\n").as_bytes());
         sink(&format!("<command path=\"{}\" timeout=\"2s\"/>", script.display()))
     };
     run(format!("cat > {}", out.display())).send(&batch(&["a"])).await.unwrap();
