@@ -360,7 +360,7 @@ fn runs(checker: &Checker) -> bool {
 }
 
 /// A channel into the module's own.
-fn forward<T: Send + 'static>(
+pub(super) fn forward<T: Send + 'static>(
     seen: mpsc::Sender<Seen>,
     word: impl Fn(T) -> Seen + Send + 'static,
 ) -> mpsc::Sender<T> {
