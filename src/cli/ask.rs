@@ -47,7 +47,7 @@ impl Context<'_> {
                 if let Some(noted) = noted {
                     noted.ended(&self.paths, &response);
                 }
-                Ok(vec![Reply { node: None, last: true, response }])
+                Ok(vec![Reply::here(response)])
             }
             None => Err(refusal(&ClientError::NotRunning(self.paths.daemon_socket()))),
         }

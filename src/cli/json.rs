@@ -37,11 +37,6 @@ pub fn found(node: Option<&NodeName>, data: Value) -> Value {
     one(node, true, Value::Null, Value::Null, data)
 }
 
-/// What a command measured by itself.
-pub fn measured(node: &NodeName, data: Value) -> Value {
-    one(Some(node), true, Value::Null, Value::Null, data)
-}
-
 fn one(node: Option<&NodeName>, ok: bool, code: Value, text: Value, data: Value) -> Value {
     json!({ "node": node, "ok": ok, "code": code, "text": text, "data": data })
 }

@@ -1,11 +1,11 @@
 //! The machine: rights, kernel, disks, addresses, certificate.
+use super::super::cluster::own_addresses;
 use crate::api::{CERTIFICATE_DAYS, Finding, Grade, renewal};
 use crate::capture::ring::Ring;
 use crate::config::cluster::ClusterConfig;
 use crate::config::paths::Paths;
 use crate::trust::{self, Pki};
 use std::fs::OpenOptions;
-use std::net::IpAddr;
 use std::path::Path;
 
 /// Memory and logs of all modules fit into this much for a long time.
@@ -104,17 +104,6 @@ fn certificate(path: &Path, days: i64, remedy: &str) -> Option<Finding> {
         _ => return None,
     };
     Some(Finding::new(grade, "certificate", &path.display().to_string(), &text, remedy))
-}
-
-/// Empty: the kernel did not say.
-fn own_addresses() -> Vec<IpAddr> {
-    let all = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    let address = |interface: nix::ifaddrs::InterfaceAddress| {
-        let storage = interface.address?;
-        let v4 = storage.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-        v4.or_else(|| storage.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
-    };
-    all.filter_map(address).collect()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@
 //! the folder of keys is not looked into, and [`archive`] leaves out whatever looks like a key.
 use super::context::{Context, failed, io_refusal, usage};
 use super::{files, json, offline, preflight};
-use crate::api::{Command, Nodes, Refusal, Reply, Response};
+use crate::api::{Command, Nodes, Refusal, Reply};
 use crate::config::paths::Paths;
 use crate::config::store::ModuleStore;
 use crate::model::ModuleName;
@@ -85,10 +85,7 @@ fn meant(context: &Context<'_>) -> Result<Vec<ModuleName>, Refusal> {
     match &context.module {
         None => Ok(installed),
         Some(module) if installed.contains(module) => Ok(vec![module.clone()]),
-        Some(module) => match Response::no_module(module) {
-            Response::Refused(refusal) => Err(refusal),
-            _ => Err(failed("no such module")),
-        },
+        Some(module) => Err(Refusal::no_module(module)),
     }
 }
 
@@ -148,10 +145,10 @@ fn output(command: &[&str]) -> String {
 fn state(context: &mut Context<'_>, archive: &mut Archive) {
     let module = context.module.take();
     let here = offline::answer(&context.paths, &context.request(Command::ModuleList));
-    let here = here.map(|response| vec![Reply { node: None, last: true, response }]);
+    let here = here.map(|response| vec![Reply::here(response)]);
     archive.text("state/modules.json", &document(Ok(here.unwrap_or_default())));
     let looked = preflight::look(&context.paths, None);
-    let looked = looked.map(|response| vec![Reply { node: None, last: true, response }]);
+    let looked = looked.map(|response| vec![Reply::here(response)]);
     archive.text("state/preflight.json", &document(looked));
     for (name, command) in [("state.json", Command::State), ("cluster.json", Command::ClusterState)]
     {
