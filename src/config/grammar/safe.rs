@@ -29,7 +29,7 @@ static SERVICE: Rule = acting(
                 Some("both-alone"),
             ),
             &["both-alone"],
-            "both-alone is the only policy today: after a cut of all networks both nodes run ALONE",
+            "it chooses nothing yet: both-alone, or the witness where there is <splitbrain>",
         ),
         attribute("start", Choice(&["unchecked", "checked"]), Some("unchecked")),
     ],
