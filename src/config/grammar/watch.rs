@@ -1,7 +1,9 @@
 //! The grammar of `<errd>`, `<check>`, `<failover>` and `<vhost>`: watching, and what follows.
 use super::Kind::{Choice, Count, Host, Pattern, Switch, Text, Time, Word};
 use super::Unit::{Milliseconds, Seconds};
-use super::{AttributeRule, Rule, Standing, acting, attribute, blank, later, many, once, required};
+use super::{
+    AttributeRule, Rule, Standing, acting, attribute, blank, later, many, needless, once, required,
+};
 
 pub(super) static ERRD: Rule =
     acting("errd", &[attribute("polltimer", Time(Seconds, 1), Some("30s"))], &[many(&PROC)]);
@@ -62,14 +64,29 @@ static PING: Rule =
 static PING_TO: Rule = acting("to", &[ADDR, INTERVAL, TIMEOUT], &[]);
 
 static INTF: Rule = acting("intf", &[IDENT, when("pre"), FIXED_WAIT], &[once(&INTF_TO)]);
-static INTF_TO: Rule = acting("to", &[blank("local_addr", Host), INTERVAL], &[]);
+static INTF_TO: Rule = acting(
+    "to",
+    &[
+        blank("local_addr", Host),
+        needless(INTERVAL, &["10s", "10"], "the kernel tells of a link when it changes"),
+    ],
+    &[],
+);
 
 static IP: Rule = acting(
     "ip",
     &[IDENT, when("prim"), attribute("action", Choice(&["stopstart"]), Some("stopstart"))],
     &[once(&IP_TO)],
 );
-static IP_TO: Rule = acting("to", &[ADDR, INTERVAL, TIMEOUT], &[]);
+static IP_TO: Rule = acting(
+    "to",
+    &[
+        ADDR,
+        INTERVAL,
+        needless(TIMEOUT, &["5s", "5"], "the kernel is asked, which answers at once"),
+    ],
+    &[],
+);
 
 static CUSTOM: Rule = acting(
     "custom",
