@@ -231,7 +231,8 @@ impl Control {
         self.begin(boot_start).await;
         loop {
             self.watch_turn().await;
-            let wait = self.machine.deadline().map(|at| at.since(clock::now()));
+            let due = self.machine.deadline().into_iter().chain(self.rules_due()).min();
+            let wait = due.map(|at| at.since(clock::now()));
             let wait = wait.map_or(LOOK, Duration::from_millis).min(LOOK);
             tokio::select! {
                 event = events.recv() => match event {

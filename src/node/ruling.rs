@@ -3,7 +3,7 @@
 use super::clock;
 use super::module::Control;
 use crate::config::userconfig::{Checker, CheckerKind};
-use crate::decide::{Caller, Event, Gate, Wish};
+use crate::decide::{Caller, Event, Gate, Moment, Wish};
 use crate::logbook::texts;
 use crate::model::Role;
 use crate::rules::{Action, Blocked, Table, Verdict};
@@ -68,10 +68,19 @@ impl Control {
         }
     }
 
-    pub(super) async fn ask_rules(&mut self) {
+    /// When a rule that is true now acts, if nothing changes before.
+    pub(super) fn rules_due(&self) -> Option<Moment> {
+        self.watching.rules.deadline().filter(|_| self.asks_rules())
+    }
+
+    fn asks_rules(&self) -> bool {
         let active = self.active();
         let runs = active.serves || active.follows;
-        if !runs || self.machine.busy() || !self.settings.checker.unwrap_or(true) {
+        runs && !self.machine.busy() && self.settings.checker.unwrap_or(true)
+    }
+
+    pub(super) async fn ask_rules(&mut self) {
+        if !self.asks_rules() {
             return;
         }
         let table = self.table();

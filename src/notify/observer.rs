@@ -11,8 +11,9 @@
 //! | `certificate-expires` | 30, 14, 7 and 1 days before the end, and at it | after a renewal |
 //! | `disk-almost-full` | less than a tenth is free | after 15 % were free |
 //!
-//! What holds already at the first look (a daemon has just started) is told if it asks for
-//! somebody, so that no restart hides it; a state is not, because nothing changed.
+//! What holds already at the first look (a daemon has just started) is told where it asks for
+//! somebody, so that no restart hides it: lost redundancy, a decision, a node, the certificate, a
+//! disk. A state and a stop by `maxloop` are not: nothing changed.
 use super::event::{Code, Event, Severity};
 use crate::api::{CERTIFICATE_DAYS, ModuleView, renewal};
 use crate::metrics::{Picture, is_lost};

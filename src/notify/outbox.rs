@@ -47,7 +47,7 @@ pub enum Done {
     GivenUp(u64),
 }
 
-/// Since the start of the daemon, in events; `failures` in attempts.
+/// Since `watch.xml` was applied, in events; `failures` in attempts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub delivered: u64,
