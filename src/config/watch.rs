@@ -1,6 +1,6 @@
 //! `watch.xml`: who is told how the node and its modules stand. Without it, nobody is.
 use super::findings::{Findings, quoted};
-use super::grammar::{self, Node, notify::WATCH};
+use super::grammar::{self, Node, watch::WATCH};
 use super::mistake::{Mistakes, Note};
 use super::xml;
 use hyper::Uri;
