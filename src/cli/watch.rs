@@ -8,7 +8,7 @@ use crate::api::{Command, Data, Exit, Refusal, Response};
 use crate::config::WatchConfig;
 use crate::metrics;
 use crate::model::NodeName;
-use crate::notify::{self, Batch, Code, Event, Severity};
+use crate::notify::{self, Batch, Code, Notification, Severity};
 use crate::trust::Pki;
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub fn carry_out(context: &mut Context<'_>, verb: WatchVerb) -> Result<u8, Refus
 
 /// From this process, so that a file can be tried before it is applied.
 fn test(context: &mut Context<'_>, file: &Path, config: &WatchConfig) -> Result<u8, Refusal> {
-    if config.sinks.is_empty() {
+    if config.receivers.is_empty() {
         return Err(usage(format!("{} names no mail, webhook or command", file.display())));
     }
     let batch = test_batch(node(context)?);
@@ -44,10 +44,10 @@ fn test(context: &mut Context<'_>, file: &Path, config: &WatchConfig) -> Result<
     let runtime = runtime.map_err(|error| failed(format!("start the network part: {error}")))?;
     let mut lines = Vec::new();
     let mut bad = 0;
-    for (name, sink) in notify::prepare(&config.sinks) {
-        let result = match sink {
+    for (name, receiver) in notify::prepare(&config.receivers) {
+        let result = match receiver {
             Err(reason) => Err(reason),
-            Ok(sink) => runtime.block_on(sink.send(&batch)).map(|()| sink.target),
+            Ok(receiver) => runtime.block_on(receiver.send(&batch)).map(|()| receiver.target),
         };
         bad += usize::from(result.is_err());
         lines.push(match result {
@@ -56,7 +56,7 @@ fn test(context: &mut Context<'_>, file: &Path, config: &WatchConfig) -> Result<
         });
     }
     if bad > 0 {
-        lines.push(format!("{bad} of {} failed", config.sinks.len()));
+        lines.push(format!("{bad} of {} failed", config.receivers.len()));
         return Err(failed(lines.join("\n")));
     }
     Ok(done(context, lines.join("\n")))
@@ -64,7 +64,7 @@ fn test(context: &mut Context<'_>, file: &Path, config: &WatchConfig) -> Result<
 
 fn test_batch(node: NodeName) -> Batch {
     let time = Timestamp::now();
-    let event = Event {
+    let event = Notification {
         code: Code::Test,
         severity: Severity::Info,
         time,

@@ -15,12 +15,12 @@ pub struct Picture {
     /// The other nodes, and whether their daemons are linked with this one.
     pub nodes: Vec<(NodeName, bool)>,
     pub modules: Vec<ModulePicture>,
-    pub sinks: Vec<SinkPicture>,
+    pub receivers: Vec<ReceiverPicture>,
 }
 
 /// How telling one receiver of `watch.xml` goes; events since it was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SinkPicture {
+pub struct ReceiverPicture {
     /// `mail-1`, `webhook-1` …
     pub name: String,
     pub delivered: u64,

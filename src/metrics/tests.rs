@@ -37,7 +37,7 @@ pub(crate) fn picture(views: Vec<ModuleView>) -> Picture {
         keeps_key: false,
         nodes: vec![(node("n2"), false)],
         modules: modules.collect(),
-        sinks: vec![SinkPicture {
+        receivers: vec![ReceiverPicture {
             name: "mail-1".into(),
             delivered: 3,
             failures: 2,
@@ -83,8 +83,8 @@ fn a_picture_is_told_in_whole() {
         ("lockstep_module_return_active", None, 0.0),
         ("lockstep_module_loops", None, 1.0),
         ("lockstep_module_link_up", None, 1.0),
-        ("lockstep_notification_delivered_events_total", Some(("sink", "mail-1")), 3.0),
-        ("lockstep_notification_waiting_events", Some(("sink", "mail-1")), 4.0),
+        ("lockstep_notification_delivered_events_total", Some(("receiver", "mail-1")), 3.0),
+        ("lockstep_notification_waiting_events", Some(("receiver", "mail-1")), 4.0),
         ("lockstep_module_heartbeat_up", Some(("lan", "a\"b\\")), 1.0),
     ] {
         assert_eq!(value(&samples, name, label), Some(expected), "{name} {label:?}");

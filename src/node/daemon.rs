@@ -6,7 +6,7 @@
 use super::clock;
 use super::handler::Door;
 use super::modules::Modules;
-use super::outlook::Outlook;
+use super::monitoring::Monitoring;
 use crate::api::{self, Fanout, Handler, Replies};
 use crate::config::cluster::ClusterConfig;
 use crate::config::paths::Paths;
@@ -69,7 +69,7 @@ pub(super) struct Daemon {
     member: Mutex<Option<Arc<Member>>>,
     /// One attempt to become a member at a time.
     joining: tokio::sync::Mutex<()>,
-    pub(super) outlook: Outlook,
+    pub(super) monitoring: Monitoring,
     /// The first daemon of this boot starts modules.
     boot_start: bool,
 }
@@ -112,7 +112,7 @@ async fn live(paths: Paths) -> Result<(), DaemonError> {
         Ok(false) => tracing::info!("this node belongs to no cluster yet"),
         Err(reason) => tracing::error!(reason, "this node does not reach its cluster"),
     }
-    daemon.begin_outlook();
+    daemon.begin_monitoring();
     let door = Arc::new(Door(daemon.clone()));
     let served = api::server::serve(listener, Arc::new(Fanout::new(door.clone(), door)));
     let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Runtime)?;
@@ -135,7 +135,7 @@ impl Daemon {
             modules: Modules::default(),
             member: Mutex::new(None),
             joining: tokio::sync::Mutex::new(()),
-            outlook: Outlook::default(),
+            monitoring: Monitoring::default(),
             paths,
             boot,
             program,

@@ -25,7 +25,7 @@ mod journal;
 mod memory;
 mod module;
 mod modules;
-mod outlook;
+mod monitoring;
 mod progress;
 mod reboot;
 mod report;

@@ -1,4 +1,4 @@
-//! What is an event: two looks at the node are compared. No clock, no socket; `now` is handed in.
+//! What is a notification: two looks at the node are compared. No clock, no socket; `now` is handed in.
 //!
 //! | code | told when | told again |
 //! |---|---|---|
@@ -14,7 +14,7 @@
 //! What holds already at the first look (a daemon has just started) is told where it asks for
 //! somebody, so that no restart hides it: lost redundancy, a decision, a node, the certificate, a
 //! disk. A state and a stop by `maxloop` are not: nothing changed.
-use super::event::{Code, Event, Severity};
+use super::notification::{Code, Notification, Severity};
 use crate::api::{CERTIFICATE_DAYS, ModuleView, renewal};
 use crate::metrics::{Picture, is_lost};
 use crate::model::{ModuleName, NodeName, Readiness, Role, State};
@@ -96,9 +96,9 @@ impl Missing {
 
 impl Observer {
     /// What happened since the last look.
-    pub fn look(&mut self, look: &Look<'_>) -> Vec<Event> {
+    pub fn look(&mut self, look: &Look<'_>) -> Vec<Notification> {
         let Some(node) = &look.picture.node else { return Vec::new() };
-        let mut told = Telling { node, time: look.time, events: Vec::new() };
+        let mut told = Notifications { node, time: look.time, events: Vec::new() };
         self.modules
             .retain(|name, _| look.picture.modules.iter().any(|shown| shown.view.module == *name));
         for shown in &look.picture.modules {
@@ -117,7 +117,7 @@ impl Observer {
         told.events
     }
 
-    fn certificate(&mut self, look: &Look<'_>, told: &mut Telling<'_>) {
+    fn certificate(&mut self, look: &Look<'_>, told: &mut Notifications<'_>) {
         let Some(expires) = look.picture.certificate_expires else { return };
         let left = expires.as_second() - look.time.as_second();
         let passed = TOLD_DAYS.iter().filter(|days| left <= *days * 86_400).count();
@@ -139,7 +139,7 @@ impl Observer {
         told.event(Code::CertificateExpires, severity, None, text, &advice);
     }
 
-    fn disks(&mut self, disks: &[Disk], told: &mut Telling<'_>) {
+    fn disks(&mut self, disks: &[Disk], told: &mut Notifications<'_>) {
         for disk in disks {
             let free = |percent: u64| disk.available.saturating_mul(100) >= disk.bytes * percent;
             if free(15) {
@@ -159,7 +159,7 @@ impl Observer {
 }
 
 impl Known {
-    fn look(&mut self, view: &ModuleView, now: Duration, told: &mut Telling<'_>) {
+    fn look(&mut self, view: &ModuleView, now: Duration, told: &mut Notifications<'_>) {
         self.state(view, told);
         let looped = view.state.role == Role::Stop && view.loops > view.loops_max;
         if looped && self.looped.replace(looped) == Some(false) {
@@ -196,7 +196,7 @@ impl Known {
         }
     }
 
-    fn state(&mut self, view: &ModuleView, told: &mut Telling<'_>) {
+    fn state(&mut self, view: &ModuleView, told: &mut Notifications<'_>) {
         if view.state.readiness == Readiness::Transient {
             return;
         }
@@ -227,13 +227,13 @@ fn why_lost(view: &ModuleView) -> String {
     }
 }
 
-struct Telling<'a> {
+struct Notifications<'a> {
     node: &'a NodeName,
     time: Timestamp,
-    events: Vec<Event>,
+    events: Vec<Notification>,
 }
 
-impl Telling<'_> {
+impl Notifications<'_> {
     fn node(&mut self, other: &NodeName, news: News) {
         match news {
             News::Lost => {
@@ -256,7 +256,7 @@ impl Telling<'_> {
         text: String,
         advice: &str,
     ) {
-        self.events.push(Event {
+        self.events.push(Notification {
             code,
             severity,
             time: self.time,

@@ -5,8 +5,8 @@
 use super::daemon::{Daemon, lock};
 use crate::api::{Exit, Response};
 use crate::config::{Mistakes, WatchConfig};
-use crate::metrics::{Listener, ModulePicture, Picture, Redundancy, SinkPicture, Source};
-use crate::notify::{Disk, Look, Observer, Office, Sink, prepare};
+use crate::metrics::{Listener, ModulePicture, Picture, ReceiverPicture, Redundancy, Source};
+use crate::notify::{Disk, Look, Observer, Receiver, Receivers, prepare};
 use crate::trust;
 use jiff::Timestamp;
 use std::net::SocketAddr;
@@ -22,10 +22,10 @@ const LOOK: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
-pub(super) struct Outlook {
+pub(super) struct Monitoring {
     redundancy: Mutex<Redundancy>,
     listener: Mutex<Option<Listener>>,
-    office: Mutex<Office>,
+    receivers: Mutex<Receivers>,
     /// Other receivers than before: what asks for somebody now is told to them.
     renewed: AtomicBool,
     /// One reading of `watch.xml` at a time.
@@ -38,21 +38,21 @@ pub(super) struct Outlook {
 #[derive(Clone, Default)]
 struct Owed {
     config: WatchConfig,
-    /// How many sinks work already.
+    /// How many receivers work already.
     opened: Option<usize>,
     /// Why the rest does not; said when it changes.
     reason: String,
 }
 
-/// Name and sink of an element of `watch.xml`, or why it cannot be used.
-type Prepared = (String, Result<Sink, String>);
+/// Name and receiver of an element of `watch.xml`, or why it cannot be used.
+type Prepared = (String, Result<Receiver, String>);
 
 impl Daemon {
     /// Reads `watch.xml` for the first time and begins to look.
-    pub(super) fn begin_outlook(self: &Arc<Daemon>) {
+    pub(super) fn begin_monitoring(self: &Arc<Daemon>) {
         match self.watch_config() {
             Ok(config) => {
-                *lock(&self.outlook.owed) = Some(Owed { config, ..Owed::default() });
+                *lock(&self.monitoring.owed) = Some(Owed { config, ..Owed::default() });
                 tokio::spawn(pay(Arc::downgrade(self)));
             }
             Err(mistakes) => tracing::error!(%mistakes, "watch.xml is not used"),
@@ -65,7 +65,7 @@ impl Daemon {
             loop {
                 looks.tick().await;
                 let Some(daemon) = daemon.upgrade() else { return };
-                if daemon.outlook.renewed.swap(false, Ordering::Relaxed) {
+                if daemon.monitoring.renewed.swap(false, Ordering::Relaxed) {
                     observer = Observer::default();
                 }
                 daemon.look_outside(&mut observer, begin.elapsed());
@@ -77,11 +77,11 @@ impl Daemon {
         let time = Timestamp::now();
         let picture = self.picture();
         let views = picture.modules.iter().map(|shown| &shown.view);
-        lock(&self.outlook.redundancy).look(views, time);
+        lock(&self.monitoring.redundancy).look(views, time);
         let disks: Vec<Disk> =
             [&self.paths.lib, &self.paths.log].into_iter().filter_map(disk).collect();
         let events = observer.look(&Look { now, time, picture: &picture, disks: &disks });
-        lock(&self.outlook.office).tell(&events);
+        lock(&self.monitoring.receivers).tell(&events);
     }
 
     pub(super) fn picture(&self) -> Picture {
@@ -96,16 +96,16 @@ impl Daemon {
             picture.node = Some(member.node.clone());
         }
         let modules = self.modules.all().into_iter();
-        let redundancy = lock(&self.outlook.redundancy);
+        let redundancy = lock(&self.monitoring.redundancy);
         picture.modules = modules
             .map(|(name, entry)| ModulePicture {
                 view: (*entry.view()).clone(),
                 redundancy_lost: redundancy.lost_since(&name),
             })
             .collect();
-        let sinks = lock(&self.outlook.office).counts().into_iter();
-        picture.sinks = sinks
-            .map(|(name, counts)| SinkPicture {
+        let receivers = lock(&self.monitoring.receivers).counts().into_iter();
+        picture.receivers = receivers
+            .map(|(name, counts)| ReceiverPicture {
                 name,
                 delivered: counts.delivered,
                 failures: counts.failures,
@@ -118,12 +118,12 @@ impl Daemon {
 
     /// Uses `watch.xml` as it is now. What cannot be used as a whole changes nothing.
     pub(super) async fn apply_watch(self: &Arc<Daemon>) -> Response {
-        let _one = self.outlook.applying.lock().await;
+        let _one = self.monitoring.applying.lock().await;
         let config = match self.watch_config() {
             Ok(config) => config,
             Err(mistakes) => return Response::refused("watch", mistakes.to_string(), Exit::Usage),
         };
-        let (sinks, unfit) = made_ready(&config).await;
+        let (receivers, unfit) = made_ready(&config).await;
         if !unfit.is_empty() {
             return Response::refused("watch", unfit.join("\n"), Exit::Failed);
         }
@@ -135,10 +135,12 @@ impl Daemon {
             );
             return Response::refused("watch", text, Exit::Failed);
         }
-        *lock(&self.outlook.owed) = None;
-        let mut told: Vec<String> =
-            sinks.iter().map(|sink| format!("{} to {}", sink.name, sink.target)).collect();
-        self.open(sinks);
+        *lock(&self.monitoring.owed) = None;
+        let mut told: Vec<String> = receivers
+            .iter()
+            .map(|receiver| format!("{} to {}", receiver.name, receiver.target))
+            .collect();
+        self.open(receivers);
         told.extend(config.metrics.map(|address| format!("metrics at http://{address}/metrics")));
         let text = match told.is_empty() {
             true => "nobody is told: watch.xml names no one".to_owned(),
@@ -159,12 +161,12 @@ impl Daemon {
     /// What the file of the start owes: whatever can be used already is used, one part does not wait
     /// for another. `true`: nothing is left to do.
     async fn use_owed(self: &Arc<Daemon>) -> bool {
-        let _one = self.outlook.applying.lock().await;
-        let Some(mut owed) = lock(&self.outlook.owed).clone() else { return true };
-        let (sinks, mut reasons) = made_ready(&owed.config).await;
-        if owed.opened != Some(sinks.len()) {
-            owed.opened = Some(sinks.len());
-            self.open(sinks);
+        let _one = self.monitoring.applying.lock().await;
+        let Some(mut owed) = lock(&self.monitoring.owed).clone() else { return true };
+        let (receivers, mut reasons) = made_ready(&owed.config).await;
+        if owed.opened != Some(receivers.len()) {
+            owed.opened = Some(receivers.len());
+            self.open(receivers);
         }
         reasons.extend(self.listen(owed.config.metrics).await.err());
         let reason = reasons.join("; ");
@@ -175,32 +177,32 @@ impl Daemon {
         }
         owed.reason = reason;
         let done = owed.reason.is_empty();
-        *lock(&self.outlook.owed) = (!done).then_some(owed);
+        *lock(&self.monitoring.owed) = (!done).then_some(owed);
         done
     }
 
-    /// What the former sinks had not sent yet ends with them.
-    fn open(&self, sinks: Vec<Sink>) {
+    /// What the former receivers had not sent yet ends with them.
+    fn open(&self, receivers: Vec<Receiver>) {
         let node = self.member().map(|member| member.node.to_string());
         let node = node.unwrap_or_else(|| "node".to_owned());
         let id = format!("{node}-{}", Timestamp::now().as_millisecond());
-        *lock(&self.outlook.office) = Office::open(sinks, &id);
-        self.outlook.renewed.store(true, Ordering::Relaxed);
+        *lock(&self.monitoring.receivers) = Receivers::open(receivers, &id);
+        self.monitoring.renewed.store(true, Ordering::Relaxed);
     }
 
     /// Keeps a listener that stands where it should.
     async fn listen(self: &Arc<Daemon>, wanted: Option<SocketAddr>) -> Result<(), String> {
-        let present = lock(&self.outlook.listener).as_ref().map(Listener::address);
+        let present = lock(&self.monitoring.listener).as_ref().map(Listener::address);
         if present == wanted {
             return Ok(());
         }
         let Some(address) = wanted else {
-            *lock(&self.outlook.listener) = None;
+            *lock(&self.monitoring.listener) = None;
             return Ok(());
         };
         // One port of every address and of a single one exclude each other: the old one goes first.
         let rival = present.filter(|present| present.port() == address.port());
-        let old = rival.and_then(|_| lock(&self.outlook.listener).take());
+        let old = rival.and_then(|_| lock(&self.monitoring.listener).take());
         if let Some(old) = old {
             old.close().await;
         }
@@ -212,7 +214,7 @@ impl Daemon {
             }
         };
         if bound.is_some() {
-            *lock(&self.outlook.listener) = bound;
+            *lock(&self.monitoring.listener) = bound;
         }
         error.map_or(Ok(()), Err)
     }
@@ -229,27 +231,27 @@ impl Daemon {
     }
 }
 
-/// The sinks that can be used, and why others cannot.
-async fn made_ready(config: &WatchConfig) -> (Vec<Sink>, Vec<String>) {
+/// The receivers that can be used, and why others cannot.
+async fn made_ready(config: &WatchConfig) -> (Vec<Receiver>, Vec<String>) {
     // Secrets and authorities are read here; on another thread, because files may be slow.
-    let sinks = config.sinks.clone();
-    sorted(tokio::task::spawn_blocking(move || prepare(&sinks)).await)
+    let receivers = config.receivers.clone();
+    sorted(tokio::task::spawn_blocking(move || prepare(&receivers)).await)
 }
 
-fn sorted(prepared: Result<Vec<Prepared>, JoinError>) -> (Vec<Sink>, Vec<String>) {
+fn sorted(prepared: Result<Vec<Prepared>, JoinError>) -> (Vec<Receiver>, Vec<String>) {
     let prepared = match prepared {
         Ok(prepared) => prepared,
         // Nobody is not what the file says.
         Err(error) => return (Vec::new(), vec![format!("cannot make receivers ready: {error}")]),
     };
-    let (mut sinks, mut unfit) = (Vec::new(), Vec::new());
-    for (name, sink) in prepared {
-        match sink {
-            Ok(sink) => sinks.push(sink),
+    let (mut receivers, mut unfit) = (Vec::new(), Vec::new());
+    for (name, receiver) in prepared {
+        match receiver {
+            Ok(receiver) => receivers.push(receiver),
             Err(reason) => unfit.push(format!("{name}: {reason}")),
         }
     }
-    (sinks, unfit)
+    (receivers, unfit)
 }
 
 /// Until nothing is left to do.
@@ -289,11 +291,11 @@ mod tests {
     }
 
     fn receivers(daemon: &Daemon) -> usize {
-        lock(&daemon.outlook.office).counts().len()
+        lock(&daemon.monitoring.receivers).counts().len()
     }
 
     fn served(daemon: &Daemon) -> Option<SocketAddr> {
-        lock(&daemon.outlook.listener).as_ref().map(Listener::address)
+        lock(&daemon.monitoring.listener).as_ref().map(Listener::address)
     }
 
     #[tokio::test]
@@ -311,7 +313,7 @@ mod tests {
             ),
         );
         let config = daemon.watch_config().unwrap();
-        *lock(&daemon.outlook.owed) = Some(Owed { config, ..Owed::default() });
+        *lock(&daemon.monitoring.owed) = Some(Owed { config, ..Owed::default() });
         assert!(!daemon.use_owed().await);
         assert_eq!((receivers(&daemon), served(&daemon)), (1, None));
         drop(taken);
@@ -341,8 +343,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_while_receivers_are_made_ready_is_not_nobody() {
-        let (sinks, unfit) = sorted(tokio::task::spawn_blocking(|| panic!("broken")).await);
-        assert_eq!((sinks.len(), unfit.len()), (0, 1));
+        let (receivers, unfit) = sorted(tokio::task::spawn_blocking(|| panic!("broken")).await);
+        assert_eq!((receivers.len(), unfit.len()), (0, 1));
         assert!(unfit[0].contains("panic"), "{unfit:?}");
     }
 }
