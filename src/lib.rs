@@ -38,3 +38,6 @@ pub mod engine;
 pub mod node;
 
 pub mod cli;
+
+#[cfg(test)]
+mod fixture;

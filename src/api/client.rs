@@ -128,6 +128,7 @@ fn limit_of(request: &Request) -> Duration {
             | Command::State
             | Command::ClusterState
             | Command::Level
+            | Command::Metrics
             | Command::Settings
             | Command::Processes
             | Command::ResourceGet { .. }
@@ -157,4 +158,17 @@ pub fn call_within(
     })?;
     replies.push(last);
     Ok(replies)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Origin;
+
+    /// A collector must not hang with a daemon that hangs.
+    #[test]
+    fn metrics_are_a_question() {
+        let request = Request::new(Origin::default(), None, Command::Metrics);
+        assert_eq!(limit_of(&request), QUESTION_LIMIT);
+    }
 }

@@ -67,6 +67,7 @@ fn words(command: &Command) -> Option<String> {
         | Command::Install { .. }
         | Command::Uninstall
         | Command::ClusterConfig { .. }
+        | Command::WatchApply
         | Command::LoopReset => with(&[]),
         command if command.is_action() => with(&[]),
         _ => None,
@@ -90,6 +91,9 @@ mod tests {
             (set, Some("failover off")),
             (class, Some("errd enable dump")),
             (Command::Import { package: vec![1] }, Some("-E")),
+            (Command::WatchApply, Some("watch apply")),
+            (Command::ClusterConfig { xml: None }, Some("cluster config")),
+            (Command::ClusterRead, None),
             (Command::State, None),
             (Command::ConfCheck, None),
             (Command::Print { level: 'i', text: "x".into() }, None),

@@ -220,6 +220,8 @@ pub enum Command {
     ClusterConfig {
         xml: Option<String>,
     },
+    /// `cluster init` or `join` has written keys and `cluster.xml`, and notes itself: read them.
+    ClusterRead,
     ClusterConfInfo,
     /// Read `watch.xml` again and use it.
     WatchApply,
@@ -300,6 +302,7 @@ impl Command {
             Preflight => "preflight",
             ClusterConfig { .. } => "cluster config",
             ClusterConfInfo => "cluster confinfo",
+            ClusterRead => "cluster read",
             WatchApply => "watch apply",
             Log { .. } => "log",
             CommandLog { .. } => "cmdlog",

@@ -5,7 +5,7 @@ use super::view::{
     SettingsView,
 };
 use crate::logbook::{CommandEntry, Entry};
-use crate::model::NodeName;
+use crate::model::{ModuleName, NodeName};
 use serde::{Deserialize, Serialize};
 
 /// Exit code of a command (`state -lq` and `checkloop` have their own).
@@ -59,6 +59,23 @@ pub struct Refusal {
     pub exit: Exit,
 }
 
+impl Refusal {
+    /// Known, and for a later version.
+    pub fn not_in_this_version(what: &str) -> Refusal {
+        let text = format!("not in this version: {what}");
+        Refusal { code: code::NOT_IN_THIS_VERSION.to_owned(), text, exit: Exit::Refused }
+    }
+
+    /// The module a request names is not installed (or not configured) here.
+    pub fn no_module(module: &ModuleName) -> Refusal {
+        let text = format!(
+            "module {module} is not configured on this node; \
+             see `lockstep module list`, then `lockstep config -m {module}`"
+        );
+        Refusal { code: code::NO_MODULE.to_owned(), text, exit: Exit::Failed }
+    }
+}
+
 /// The answer of one node to one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "body")]
@@ -100,25 +117,12 @@ impl Response {
         Response::refused(code, text, Exit::Refused)
     }
 
-    /// Known, and for a later version.
     pub fn not_in_this_version(what: &str) -> Response {
-        Response::refused(
-            code::NOT_IN_THIS_VERSION,
-            format!("not in this version: {what}"),
-            Exit::Refused,
-        )
+        Response::Refused(Refusal::not_in_this_version(what))
     }
 
-    /// The module a request names is not installed (or not configured) here.
-    pub fn no_module(module: &crate::model::ModuleName) -> Response {
-        Response::refused(
-            code::NO_MODULE,
-            format!(
-                "module {module} is not configured on this node; \
-                 see `lockstep module list`, then `lockstep config -m {module}`"
-            ),
-            Exit::Failed,
-        )
+    pub fn no_module(module: &ModuleName) -> Response {
+        Response::Refused(Refusal::no_module(module))
     }
 
     /// What was asked for is so already; `code` is one of [`code`]'s `ALREADY_…`.
@@ -144,6 +148,13 @@ pub struct Reply {
     pub last: bool,
     #[serde(flatten)]
     pub response: Response,
+}
+
+impl Reply {
+    /// The one answer of this node, before its name is known.
+    pub fn here(response: Response) -> Reply {
+        Reply { node: None, last: true, response }
+    }
 }
 
 /// What questions are answered with.

@@ -94,7 +94,7 @@ async fn converse(stream: UnixStream, door: Arc<Fanout>) -> std::io::Result<()> 
         let text =
             format!("user id {} may not ask this daemon; run the command as root", peer.uid());
         let refused = Response::refused("not-authorised", text, Exit::NotAuthorised);
-        return write_line(&mut writer, &last(refused)).await;
+        return write_line(&mut writer, &Reply::here(refused)).await;
     }
     let mut reader = BufReader::new(reader);
     loop {
@@ -106,7 +106,7 @@ async fn converse(stream: UnixStream, door: Arc<Fanout>) -> std::io::Result<()> 
         }
         let request = match parse(&line) {
             Ok(request) => request,
-            Err(refused) => return write_line(&mut writer, &last(refused)).await,
+            Err(refused) => return write_line(&mut writer, &Reply::here(refused)).await,
         };
         let (replies, mut stream) = Replies::channel(64);
         let answer = door.answer(request, replies);
@@ -150,10 +150,6 @@ fn parse(line: &[u8]) -> Result<Request, Response> {
         )));
     }
     Ok(request)
-}
-
-fn last(response: Response) -> Reply {
-    Reply { node: None, last: true, response }
 }
 
 async fn write_line(

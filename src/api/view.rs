@@ -48,6 +48,70 @@ pub struct ModuleView {
     pub loops_max: u32,
 }
 
+#[cfg(test)]
+impl ModuleView {
+    /// `web` on `node`: PRIM Ready with an in-sync `peer`.
+    pub(crate) fn sample(node: &str, peer: &str) -> ModuleView {
+        use crate::model::{EngineMode, Position, Readiness, Role, Seq, Side};
+        let named = |name| NodeName::new(name).unwrap();
+        let position = Position { epoch: None, seq: Seq(1200) };
+        let status = EngineStatus {
+            mode: EngineMode::LeadingMirror,
+            side: Side { position, ..Side::sample(node) },
+            peer: Some(named(peer)),
+            link_up: true,
+            applied: Seq(1200),
+            acknowledged: Seq(1200),
+            durable: Seq(1100),
+            operations: 40,
+            bytes: 163_840,
+            latency_p50_us: 180,
+            latency_p99_us: 900,
+            held: 0,
+            progress: None,
+            features: vec!["io_uring".into()],
+        };
+        ModuleView {
+            node: named(node),
+            module: ModuleName::new("web").unwrap(),
+            id: 3,
+            state: State::new(Role::Prim, Readiness::Ready),
+            since: Some("2026-02-03T04:05:06Z".into()),
+            reason: String::new(),
+            needs_decision: false,
+            epoch: 7,
+            policy: Some("both-alone".into()),
+            peers: vec![PeerView {
+                node: named(peer),
+                state: Some(State::new(Role::Second, Readiness::Ready)),
+                alive: true,
+                config_digest: Some("0123456789abcdef".into()),
+                heartbeats: vec![HeartbeatView {
+                    lan: "default".into(),
+                    up: true,
+                    age_ms: Some(80),
+                }],
+            }],
+            replication: Some(ReplicationView {
+                level: Level::Mirror,
+                dirs: vec!["/srv/web".into()],
+                engine_pid: Some(4711),
+                status: Some(status),
+                up_to_date: true,
+                in_doubt: false,
+                in_sync: true,
+            }),
+            addresses: Vec::new(),
+            config_digest: "0123456789abcdef".into(),
+            config_date: Some("2026-02-03T04:00:00Z".into()),
+            settings: SettingsView::default(),
+            resources: Vec::new(),
+            loops: 0,
+            loops_max: 3,
+        }
+    }
+}
+
 /// What this node knows of the module on another node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerView {

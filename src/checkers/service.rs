@@ -51,8 +51,7 @@ impl Manager {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
+    use crate::fixture;
 
     #[tokio::test]
     async fn a_unit_is_asked_for_by_its_name() {
@@ -60,12 +59,9 @@ mod tests {
         let program = dir.path().join("systemctl");
         let text = "#!/bin/sh\ncase \"$*\" in\n'is-active --quiet -- web') exit 0 ;;\n\
                     'is-active --quiet -- bus') exit 1 ;;\nesac\nexit 3\n";
-        fs::write(&program, text).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        fixture::program(&program, text.as_bytes());
         let manager = Manager { sign: dir.path().into(), program };
         assert!(manager.runs());
-        // Another test may have forked while the file was open for writing (ETXTBSY).
-        while matches!(manager.is_active("web").await, Err(why) if why.contains("busy")) {}
         assert_eq!(manager.is_active("web").await, Ok(true));
         assert_eq!(manager.is_active("other").await, Ok(false));
         assert!(manager.is_active("bus").await.is_err(), "systemctl itself failed");

@@ -47,20 +47,26 @@ impl Context<'_> {
                 if let Some(noted) = noted {
                     noted.ended(&self.paths, &response);
                 }
-                Ok(vec![Reply { node: None, last: true, response }])
+                Ok(vec![Reply::here(response)])
             }
             None => Err(refusal(&ClientError::NotRunning(self.paths.daemon_socket()))),
         }
     }
 
-    /// Notes what this program does by itself, without a request to anybody.
-    pub fn note<T>(&self, command: &str, done: &Result<T, Refusal>) {
+    /// Does what this program does by itself, without a request to anybody, and notes it.
+    pub fn noting<T>(
+        &mut self,
+        command: &str,
+        work: impl FnOnce(&mut Self) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
         let noted = Noted::own(&self.request(Command::Ping), command);
-        let response = match done {
+        let done = work(self);
+        let response = match &done {
             Ok(_) => Response::ok(),
             Err(refusal) => Response::Refused(refusal.clone()),
         };
         noted.ended(&self.paths, &response);
+        done
     }
 
     /// Is a daemon there?
@@ -99,4 +105,27 @@ pub fn refusal(error: &ClientError) -> Refusal {
         }
     };
     Refusal { code: code.to_owned(), text, exit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Output;
+    use crate::cli::args::Common;
+    use crate::cli::context::Name;
+    use crate::config::paths::Paths;
+    use crate::logbook::CommandEntry;
+
+    #[test]
+    fn a_command_is_noted_with_the_time_of_its_begin() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::below(dir.path());
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let output = Output { out: &mut out, err: &mut err };
+        let context = Context::new(Name::Lockstep, &Common::default(), paths.clone(), output);
+        let Ok(mut context) = context else { panic!("no context") };
+        let during = context.noting("cluster join", |_| Ok(jiff::Timestamp::now())).unwrap();
+        let noted = CommandEntry::last(&paths, 10, None).unwrap();
+        assert!(noted[0].time <= during, "{} after {during}", noted[0].time);
+    }
 }

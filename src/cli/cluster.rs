@@ -3,7 +3,7 @@ use super::args::ClusterVerb;
 use super::context::{Context, failed, io_refusal, usage};
 use super::offline;
 use crate::api::client::ClientError;
-use crate::api::{Command, Exit, Nodes, Refusal, Response};
+use crate::api::{Command, Exit, Nodes, Refusal, Reply, Response};
 use crate::config::cluster::ClusterConfig;
 use crate::model::NodeName;
 use crate::peer::{self, JoinOptions, PeerError};
@@ -14,22 +14,16 @@ use std::path::{Path, PathBuf};
 pub fn carry_out(context: &mut Context<'_>, verb: ClusterVerb) -> Result<u8, Refusal> {
     match verb {
         verb @ ClusterVerb::Init { .. } => {
-            let done = init(context, verb);
-            context.note("cluster init", &done);
-            done
+            context.noting("cluster init", |context| init(context, verb))
         }
         ClusterVerb::Token { address } => {
-            let done = token(context, address);
-            context.note("cluster token", &done);
-            done
+            context.noting("cluster token", |context| token(context, address))
         }
         verb @ ClusterVerb::Join { .. } => {
-            let done = join(context, verb);
-            context.note("cluster join", &done);
-            done
+            context.noting("cluster join", |context| join(context, verb))
         }
         ClusterVerb::Config { lock: Some(_), .. } => {
-            Err(later("locking of cluster.xml; leave the word away"))
+            Err(Refusal::not_in_this_version("locking of cluster.xml; leave the word away"))
         }
         ClusterVerb::Config { file, lock: None } => config(context, file),
         ClusterVerb::Confcheck { file } => {
@@ -172,7 +166,7 @@ pub(super) fn machine_name() -> Result<NodeName, Refusal> {
 /// A daemon that runs already reads keys and `cluster.xml` now. Answers what is left to do.
 /// `force`: it may run as a member of the cluster that was left.
 fn tell_daemon(context: &mut Context<'_>, force: bool) -> Result<&'static str, Refusal> {
-    let mut request = context.request(Command::ClusterConfig { xml: None });
+    let mut request = context.request(Command::ClusterRead);
     request.module = None;
     match context.send(&request) {
         Err(ClientError::NotRunning(_)) => Ok("start its daemon (`lockstep daemon`); "),
@@ -248,7 +242,8 @@ fn own_name(cluster: &ClusterConfig, given: Option<NodeName>) -> Result<NodeName
     }
 }
 
-fn own_addresses() -> Vec<IpAddr> {
+/// Empty: the kernel did not say.
+pub(super) fn own_addresses() -> Vec<IpAddr> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
     interfaces
         .filter_map(|interface| {
@@ -274,13 +269,6 @@ pub(super) fn only_here(context: &Context<'_>) -> Result<(), Refusal> {
     Err(usage("this command works on the node where it is typed; leave -H away"))
 }
 
-fn later(what: &str) -> Refusal {
-    match Response::not_in_this_version(what) {
-        Response::Refused(refusal) => refusal,
-        _ => failed(what),
-    }
-}
-
 fn refusal(error: &TrustError) -> Refusal {
     let (code, exit) = match error {
         TrustError::AlreadyMember { .. } => ("cluster-member", Exit::Refused),
@@ -300,6 +288,5 @@ fn peer_refusal(error: &PeerError) -> Refusal {
 }
 
 pub(super) fn done(context: &mut Context<'_>, text: String) -> u8 {
-    let reply = crate::api::Reply { node: None, last: true, response: Response::ok_with(text) };
-    context.show(&[reply])
+    context.show(&[Reply::here(Response::ok_with(text))])
 }

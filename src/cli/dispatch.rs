@@ -173,9 +173,7 @@ fn act_after(
 fn swap(context: &mut Context<'_>, mode: Option<NoSync>, wait: &Wait) -> Result<u8, Refusal> {
     context.needed_module()?;
     if mode.is_some() {
-        let refused = Response::not_in_this_version("swap nosync; swap moves no data anyway");
-        let Response::Refused(refusal) = refused else { return Ok(3) };
-        return Err(refusal);
+        return Err(Refusal::not_in_this_version("swap nosync; swap moves no data anyway"));
     }
     if wait.wait.is_none() {
         return act(context, Command::Swap, wait, Goal::Started);

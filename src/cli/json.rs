@@ -1,7 +1,10 @@
 //! The published JSON of the command line; its description is `src/docs/json.md`.
 //!
 //! It is made here, field by field, so that a change inside the program cannot change what
-//! people's scripts read. Fields may be added; one that changes meaning or goes raises [`SCHEMA`].
+//! people's scripts read; log entries alone have the form of their files, which are as public.
+//! Commands that answer something of their own (`explain`, `snapshot`, `bench`, `module getports`)
+//! make their `data` beside it. Fields may be added; one that changes meaning or goes raises
+//! [`SCHEMA`].
 use super::state::{config_equal, marks};
 use crate::api::{
     ClusterView, ConfigView, Data, Finding, ModuleView, NodeView, PeerView, ProcessView, Refusal,
@@ -37,11 +40,6 @@ pub fn found(node: Option<&NodeName>, data: Value) -> Value {
     one(node, true, Value::Null, Value::Null, data)
 }
 
-/// What a command measured by itself.
-pub fn measured(node: &NodeName, data: Value) -> Value {
-    one(Some(node), true, Value::Null, Value::Null, data)
-}
-
 fn one(node: Option<&NodeName>, ok: bool, code: Value, text: Value, data: Value) -> Value {
     json!({ "node": node, "ok": ok, "code": code, "text": text, "data": data })
 }
@@ -63,8 +61,8 @@ pub fn data(data: &Data) -> Value {
             "findings": view.findings.iter().map(finding).collect::<Value>(),
         }),
         Data::Metrics(text) => json!({ "openmetrics": text }),
-        Data::Commands(entries) => json!(entries),
         // An entry's own form is the log's file format, which is as public as this.
+        Data::Commands(entries) => json!(entries),
         Data::Log(entries) => json!(entries),
     }
 }

@@ -23,6 +23,7 @@ mod completion;
 mod context;
 mod dispatch;
 mod explain;
+mod files;
 pub mod json;
 mod lists;
 mod log;

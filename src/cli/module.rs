@@ -40,7 +40,7 @@ pub fn list(modules: &[ModuleSummary]) -> String {
 
 /// One answer of this node, made here.
 fn answered(response: Response) -> Vec<Reply> {
-    vec![Reply { node: None, last: true, response }]
+    vec![Reply::here(response)]
 }
 
 fn install(
@@ -57,8 +57,9 @@ fn install(
     let module = context.needed_module()?;
     if context.nodes == Nodes::Local {
         let store = ModuleStore::new(context.paths.clone());
-        let done = offline::install(&store, &module, archive.as_deref(), id, replace);
-        context.note("module install", &done);
+        let done = context.noting("module install", |_| {
+            offline::install(&store, &module, archive.as_deref(), id, replace)
+        });
         return done.map(answered);
     }
     let archive = match archive {
@@ -112,10 +113,7 @@ fn getports(context: &mut Context<'_>) -> Result<u8, Refusal> {
     let port = data_port(id)?;
     if context.json {
         let data = serde_json::json!({ "module": module, "id": id, "data_udp": port });
-        let answer = serde_json::json!({
-            "node": null, "ok": true, "code": null, "text": null, "data": data
-        });
-        context.print_json(0, vec![answer]);
+        context.print_json(0, vec![super::json::found(None, data)]);
     } else {
         context.print(&format!("data link of {module} (id {id}): UDP {port}\n"));
     }

@@ -2,17 +2,15 @@
 use super::args::WatchVerb;
 use super::cluster::{done, machine_name, only_here};
 use super::context::{Context, failed, io_refusal, usage};
+use super::files;
 use crate::api::client::ClientError;
-use crate::api::{Command, Data, Refusal, Response};
+use crate::api::{Command, Data, Exit, Refusal, Response};
 use crate::config::WatchConfig;
 use crate::metrics;
 use crate::model::NodeName;
-use crate::notify::{self, Batch, Code, Event, Severity};
+use crate::notify::{self, Batch, Code, Notification, Severity};
 use crate::trust::Pki;
 use jiff::Timestamp;
-use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 pub fn carry_out(context: &mut Context<'_>, verb: WatchVerb) -> Result<u8, Refusal> {
@@ -38,7 +36,7 @@ pub fn carry_out(context: &mut Context<'_>, verb: WatchVerb) -> Result<u8, Refus
 
 /// From this process, so that a file can be tried before it is applied.
 fn test(context: &mut Context<'_>, file: &Path, config: &WatchConfig) -> Result<u8, Refusal> {
-    if config.sinks.is_empty() {
+    if config.receivers.is_empty() {
         return Err(usage(format!("{} names no mail, webhook or command", file.display())));
     }
     let batch = test_batch(node(context)?);
@@ -46,10 +44,10 @@ fn test(context: &mut Context<'_>, file: &Path, config: &WatchConfig) -> Result<
     let runtime = runtime.map_err(|error| failed(format!("start the network part: {error}")))?;
     let mut lines = Vec::new();
     let mut bad = 0;
-    for (name, sink) in notify::prepare(&config.sinks) {
-        let result = match sink {
+    for (name, receiver) in notify::prepare(&config.receivers) {
+        let result = match receiver {
             Err(reason) => Err(reason),
-            Ok(sink) => runtime.block_on(sink.send(&batch)).map(|()| sink.target),
+            Ok(receiver) => runtime.block_on(receiver.send(&batch)).map(|()| receiver.target),
         };
         bad += usize::from(result.is_err());
         lines.push(match result {
@@ -58,7 +56,7 @@ fn test(context: &mut Context<'_>, file: &Path, config: &WatchConfig) -> Result<
         });
     }
     if bad > 0 {
-        lines.push(format!("{bad} of {} failed", config.sinks.len()));
+        lines.push(format!("{bad} of {} failed", config.receivers.len()));
         return Err(failed(lines.join("\n")));
     }
     Ok(done(context, lines.join("\n")))
@@ -66,7 +64,7 @@ fn test(context: &mut Context<'_>, file: &Path, config: &WatchConfig) -> Result<
 
 fn test_batch(node: NodeName) -> Batch {
     let time = Timestamp::now();
-    let event = Event {
+    let event = Notification {
         code: Code::Test,
         severity: Severity::Info,
         time,
@@ -93,7 +91,8 @@ fn load(context: &Context<'_>, file: Option<PathBuf>) -> Result<(PathBuf, WatchC
     Ok((file, config))
 }
 
-/// A daemon that does not answer is a number too: an alert can be made of it.
+/// A daemon that does not answer is a number too: an alert can be made of it. That the caller may not
+/// ask says nothing of the daemon.
 pub fn metrics(context: &mut Context<'_>, output: Option<&Path>) -> Result<u8, Refusal> {
     only_here(context)?;
     context.module = None;
@@ -101,10 +100,14 @@ pub fn metrics(context: &mut Context<'_>, output: Option<&Path>) -> Result<u8, R
     let replies = match context.send(&request) {
         Ok(replies) => replies,
         Err(error) => {
+            let down = matches!(
+                error,
+                ClientError::NotRunning(_) | ClientError::TimedOut { .. } | ClientError::Cut
+            );
             match output {
-                Some(file) => replace(file, metrics::DOWN)?,
-                None if context.json => {}
-                None => context.print(metrics::DOWN),
+                Some(file) if down => replace(file, metrics::DOWN)?,
+                None if down && !context.json => context.print(metrics::DOWN),
+                _ => {}
             }
             return Err(super::ask::refusal(&error));
         }
@@ -114,24 +117,15 @@ pub fn metrics(context: &mut Context<'_>, output: Option<&Path>) -> Result<u8, R
             replace(file, text)?;
             Ok(0)
         }
-        (Some(_), None) => Err(super::ask::refusal(&ClientError::Cut)),
+        // Old numbers must not pass for those of now.
+        (Some(file), Some(Response::Refused(refusal))) if refusal.exit != Exit::NotAuthorised => {
+            replace(file, metrics::DOWN)?;
+            Ok(context.show(&replies))
+        }
         _ => Ok(context.show(&replies)),
     }
 }
 
-/// Readers see the old text or the new one. The draft does not end in `.prom`, which is what the
-/// textfile collector looks for.
 fn replace(file: &Path, text: &str) -> Result<(), Refusal> {
-    let mut draft = file.as_os_str().to_owned();
-    draft.push(".new");
-    let draft = PathBuf::from(draft);
-    let write = || -> io::Result<()> {
-        fs::write(&draft, text)?;
-        fs::set_permissions(&draft, fs::Permissions::from_mode(0o644))?;
-        fs::rename(&draft, file)
-    };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&draft);
-        io_refusal("write", file, &error)
-    })
+    files::replace(file, text.as_bytes(), 0o644).map_err(|error| io_refusal("write", file, &error))
 }

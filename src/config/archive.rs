@@ -24,7 +24,7 @@ const DEPTH_MAX: usize = 16;
 /// Names at the top that Lockstep keeps for itself.
 pub(super) const MODULE_RECORD: &str = "module.json";
 pub(super) const APPLIED_RECORD: &str = "applied.json";
-pub(super) const EXPANDED: &str = "conf/safeconf.xml";
+pub const EXPANDED: &str = "conf/safeconf.xml";
 
 /// One file of a module.
 #[derive(Clone, PartialEq, Eq)]

@@ -8,11 +8,11 @@ use super::values::{self, Unit};
 use super::xml::{Attribute, Element};
 use std::time::Duration;
 
+mod checks;
 mod farm;
 pub(super) mod nodes;
-pub(super) mod notify;
 pub(super) mod safe;
-mod watch;
+pub(super) mod watch;
 
 /// One element and what belongs to it.
 #[derive(Debug)]

@@ -10,12 +10,12 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod checks;
 mod heart;
 mod read;
 mod rfs;
 mod rules;
 mod vip;
-mod watch;
 mod words;
 
 #[derive(Clone, Debug, PartialEq)]

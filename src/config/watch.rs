@@ -1,6 +1,6 @@
 //! `watch.xml`: who is told how the node and its modules stand. Without it, nobody is.
 use super::findings::{Findings, quoted};
-use super::grammar::{self, Node, notify::WATCH};
+use super::grammar::{self, Node, watch::WATCH};
 use super::mistake::{Mistakes, Note};
 use super::xml;
 use hyper::Uri;
@@ -10,26 +10,26 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// More receivers than this belong behind one of them.
-const SINKS_MAX: usize = 16;
+const RECEIVERS_MAX: usize = 16;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WatchConfig {
     /// `<metrics listen=>`: where metrics and readiness are served.
     pub metrics: Option<SocketAddr>,
     /// Who gets events, in the order of the file.
-    pub sinks: Vec<SinkConfig>,
+    pub receivers: Vec<ReceiverConfig>,
     pub notes: Vec<Note>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SinkConfig {
-    Mail(MailSink),
-    Webhook(WebhookSink),
-    Command(CommandSink),
+pub enum ReceiverConfig {
+    Mail(MailConfig),
+    Webhook(WebhookConfig),
+    Command(CommandConfig),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MailSink {
+pub struct MailConfig {
     pub server: String,
     pub port: u16,
     pub tls: MailTls,
@@ -49,7 +49,7 @@ pub enum MailTls {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WebhookSink {
+pub struct WebhookConfig {
     /// `http` or `https`, with a host.
     pub url: Uri,
     /// Holds the value of the header `Authorization`.
@@ -58,7 +58,7 @@ pub struct WebhookSink {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommandSink {
+pub struct CommandConfig {
     pub path: PathBuf,
     pub timeout: Duration,
 }
@@ -78,7 +78,7 @@ impl WatchConfig {
             grammar::check(tree, &WATCH, &WATCH, &mut findings);
             let root = Node { element: tree, rule: &WATCH };
             config.metrics = root.child("metrics").and_then(|node| listen(node, &mut findings));
-            config.sinks = sinks(root, &mut findings);
+            config.receivers = receivers(root, &mut findings);
         }
         config.notes = findings.finish()?;
         Ok(config)
@@ -99,30 +99,34 @@ fn listen(node: Node<'_>, findings: &mut Findings) -> Option<SocketAddr> {
     }
 }
 
-fn sinks(root: Node<'_>, findings: &mut Findings) -> Vec<SinkConfig> {
-    let mut sinks: Vec<(usize, SinkConfig)> = Vec::new();
+fn receivers(root: Node<'_>, findings: &mut Findings) -> Vec<ReceiverConfig> {
+    let mut receivers: Vec<(usize, ReceiverConfig)> = Vec::new();
     for node in root.children("mail") {
-        sinks.extend(mail(node, findings).map(|sink| (node.element.at, SinkConfig::Mail(sink))));
+        receivers.extend(
+            mail(node, findings).map(|receiver| (node.element.at, ReceiverConfig::Mail(receiver))),
+        );
     }
     for node in root.children("webhook") {
-        let sink = webhook(node, findings);
-        sinks.extend(sink.map(|sink| (node.element.at, SinkConfig::Webhook(sink))));
+        let receiver = webhook(node, findings);
+        receivers
+            .extend(receiver.map(|receiver| (node.element.at, ReceiverConfig::Webhook(receiver))));
     }
     for node in root.children("command") {
         // A refused path is a mistake already.
         let path = node.given("path").map(PathBuf::from).unwrap_or_default();
-        let sink = CommandSink { path, timeout: node.time("timeout") };
-        sinks.push((node.element.at, SinkConfig::Command(sink)));
+        let receiver = CommandConfig { path, timeout: node.time("timeout") };
+        receivers.push((node.element.at, ReceiverConfig::Command(receiver)));
     }
-    if sinks.len() > SINKS_MAX {
-        let (expected, found) = (format!("at most {SINKS_MAX} receivers"), sinks.len().to_string());
+    if receivers.len() > RECEIVERS_MAX {
+        let (expected, found) =
+            (format!("at most {RECEIVERS_MAX} receivers"), receivers.len().to_string());
         findings.mistake(root.element.at, "watch", expected, found, "let one pass events on");
     }
-    sinks.sort_by_key(|(at, _)| *at);
-    sinks.into_iter().map(|(_, sink)| sink).collect()
+    receivers.sort_by_key(|(at, _)| *at);
+    receivers.into_iter().map(|(_, receiver)| receiver).collect()
 }
 
-fn mail(node: Node<'_>, findings: &mut Findings) -> Option<MailSink> {
+fn mail(node: Node<'_>, findings: &mut Findings) -> Option<MailConfig> {
     let (tls, usual_port) = match node.text("tls") {
         "none" => (MailTls::None, 25),
         "tls" => (MailTls::Tls, 465),
@@ -153,7 +157,7 @@ fn mail(node: Node<'_>, findings: &mut Findings) -> Option<MailSink> {
         let found = from.len().to_string();
         findings.mistake(node.at("from"), "mail", "one sender", found, "leave one");
     }
-    Some(MailSink {
+    Some(MailConfig {
         server: node.text("server").trim_matches(['[', ']']).to_owned(),
         port,
         tls,
@@ -181,7 +185,7 @@ fn addresses(node: Node<'_>, name: &str, findings: &mut Findings) -> Vec<Address
     addresses
 }
 
-fn webhook(node: Node<'_>, findings: &mut Findings) -> Option<WebhookSink> {
+fn webhook(node: Node<'_>, findings: &mut Findings) -> Option<WebhookConfig> {
     let text = node.given("url")?;
     let uri = text.parse::<Uri>().ok().filter(|uri| {
         let user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
@@ -204,7 +208,7 @@ fn webhook(node: Node<'_>, findings: &mut Findings) -> Option<WebhookSink> {
         }
     }
     let path = |name| node.given(name).map(PathBuf::from);
-    Some(WebhookSink { authorization_file: path("authorization_file"), ca: path("ca"), url })
+    Some(WebhookConfig { authorization_file: path("authorization_file"), ca: path("ca"), url })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! From a picture to its text. Times are seconds, sizes are bytes, switches are 0 and 1.
 //!
 //! A family without samples is not written: what is not known is absent, never 0.
-use super::picture::{ModulePicture, Picture, SinkPicture};
+use super::picture::{ModulePicture, Picture, ReceiverPicture};
 use super::text::{Kind, Text};
 use crate::api::{HeartbeatView, ModuleView, PeerView};
 use crate::model::{EngineStatus, Progress, Readiness, Role};
@@ -25,8 +25,8 @@ pub fn open_metrics(picture: &Picture) -> String {
         returns(&mut text, &picture.modules);
         hearts(&mut text, &picture.modules);
     }
-    if !picture.sinks.is_empty() {
-        sinks(&mut text, &picture.sinks);
+    if !picture.receivers.is_empty() {
+        receivers(&mut text, &picture.receivers);
     }
     text.end()
 }
@@ -180,8 +180,8 @@ fn hearts(text: &mut Text, modules: &[ModulePicture]) {
     }
 }
 
-fn sinks(text: &mut Text, sinks: &[SinkPicture]) {
-    type Value = fn(&SinkPicture) -> u64;
+fn receivers(text: &mut Text, receivers: &[ReceiverPicture]) {
+    type Value = fn(&ReceiverPicture) -> u64;
     let families: [(&str, Kind, &str, Value); 4] = [
         ("delivered_events", Kind::Counter, "Events that the receiver has got.", |s| s.delivered),
         ("failures", Kind::Counter, "Attempts that failed.", |s| s.failures),
@@ -190,8 +190,8 @@ fn sinks(text: &mut Text, sinks: &[SinkPicture]) {
     ];
     for (what, kind, help, value) in families {
         let mut family = text.family(&format!("lockstep_notification_{what}"), kind, "", help);
-        for sink in sinks {
-            family.sample(&[("sink", &sink.name)], value(sink));
+        for receiver in receivers {
+            family.sample(&[("receiver", &receiver.name)], value(receiver));
         }
     }
 }

@@ -19,7 +19,7 @@ mod text;
 
 pub use families::{DOWN, open_metrics};
 pub use listener::{Listener, Source};
-pub use picture::{ModulePicture, Picture, SinkPicture};
+pub use picture::{ModulePicture, Picture, ReceiverPicture};
 pub use redundancy::{Redundancy, is_lost};
 
 #[cfg(test)]

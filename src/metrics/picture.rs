@@ -10,15 +10,17 @@ pub struct Picture {
     pub node: Option<NodeName>,
     /// End of the node's own certificate.
     pub certificate_expires: Option<Timestamp>,
+    /// The key of the cluster's authority is on this node.
+    pub keeps_key: bool,
     /// The other nodes, and whether their daemons are linked with this one.
     pub nodes: Vec<(NodeName, bool)>,
     pub modules: Vec<ModulePicture>,
-    pub sinks: Vec<SinkPicture>,
+    pub receivers: Vec<ReceiverPicture>,
 }
 
 /// How telling one receiver of `watch.xml` goes; events since it was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SinkPicture {
+pub struct ReceiverPicture {
     /// `mail-1`, `webhook-1` …
     pub name: String,
     pub delivered: u64,

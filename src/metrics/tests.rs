@@ -3,11 +3,8 @@ mod listening;
 mod strict;
 
 use super::*;
-use crate::api::{HeartbeatView, ModuleView, PeerView, ReplicationView, SettingsView};
-use crate::model::{
-    BootId, CopyState, EngineMode, EngineStatus, Level, Lineage, ModuleName, NodeName, Position,
-    Progress, Readiness, Role, Seq, Side, State,
-};
+use crate::api::ModuleView;
+use crate::model::{ModuleName, NodeName, Progress, Readiness, Role, Seq, State};
 use jiff::Timestamp;
 use strict::Sample;
 
@@ -19,75 +16,16 @@ pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn status() -> EngineStatus {
-    let side = Side {
-        node: node("n1"),
-        boot: BootId(1),
-        lineage: Lineage::default(),
-        position: Position { epoch: None, seq: Seq(1200) },
-        exact: true,
-        copy: CopyState::Current,
-        lost_volatile: false,
-        sole: false,
-        dirty_base: None,
-        dirty_objects: 0,
-        dirty_bytes: 0,
-        window: None,
-    };
-    EngineStatus {
-        mode: EngineMode::LeadingMirror,
-        side,
-        peer: Some(node("n2")),
-        link_up: true,
-        applied: Seq(1200),
-        acknowledged: Seq(1199),
-        durable: Seq(1100),
-        operations: 40,
-        bytes: 163_840,
-        latency_p50_us: 180,
-        latency_p99_us: 1_000_900,
-        held: 2,
-        progress: None,
-        features: Vec::new(),
-    }
-}
-
 /// `web` on n1: PRIM Ready with an in-sync n2.
 pub(crate) fn view() -> ModuleView {
-    ModuleView {
-        node: node("n1"),
-        module: ModuleName::new("web").unwrap(),
-        id: 1,
-        state: State::new(Role::Prim, Readiness::Ready),
-        since: Some("1970-01-01T00:16:40.250Z".into()),
-        reason: String::new(),
-        needs_decision: false,
-        epoch: 7,
-        policy: None,
-        peers: vec![PeerView {
-            node: node("n2"),
-            state: Some(State::new(Role::Second, Readiness::Ready)),
-            alive: true,
-            config_digest: None,
-            heartbeats: vec![HeartbeatView { lan: "a\"b\\".into(), up: true, age_ms: Some(80) }],
-        }],
-        replication: Some(ReplicationView {
-            level: Level::Mirror,
-            dirs: vec!["/srv/web".into()],
-            engine_pid: Some(4711),
-            status: Some(status()),
-            up_to_date: true,
-            in_doubt: false,
-            in_sync: true,
-        }),
-        addresses: Vec::new(),
-        config_digest: String::new(),
-        config_date: None,
-        settings: SettingsView::default(),
-        resources: Vec::new(),
-        loops: 1,
-        loops_max: 3,
-    }
+    let mut view = ModuleView::sample("n1", "n2");
+    (view.id, view.loops) = (1, 1);
+    view.since = Some("1970-01-01T00:16:40.250Z".into());
+    view.peers[0].heartbeats[0].lan = "a\"b\\".into();
+    let status = view.replication.as_mut().and_then(|replication| replication.status.as_mut());
+    let status = status.unwrap();
+    (status.acknowledged, status.latency_p99_us, status.held) = (Seq(1199), 1_000_900, 2);
+    view
 }
 
 pub(crate) fn picture(views: Vec<ModuleView>) -> Picture {
@@ -96,9 +34,10 @@ pub(crate) fn picture(views: Vec<ModuleView>) -> Picture {
         version: "0.1.0".into(),
         node: Some(node("n1")),
         certificate_expires: Some(at(2_000_000_000)),
+        keeps_key: false,
         nodes: vec![(node("n2"), false)],
         modules: modules.collect(),
-        sinks: vec![SinkPicture {
+        receivers: vec![ReceiverPicture {
             name: "mail-1".into(),
             delivered: 3,
             failures: 2,
@@ -144,8 +83,8 @@ fn a_picture_is_told_in_whole() {
         ("lockstep_module_return_active", None, 0.0),
         ("lockstep_module_loops", None, 1.0),
         ("lockstep_module_link_up", None, 1.0),
-        ("lockstep_notification_delivered_events_total", Some(("sink", "mail-1")), 3.0),
-        ("lockstep_notification_waiting_events", Some(("sink", "mail-1")), 4.0),
+        ("lockstep_notification_delivered_events_total", Some(("receiver", "mail-1")), 3.0),
+        ("lockstep_notification_waiting_events", Some(("receiver", "mail-1")), 4.0),
         ("lockstep_module_heartbeat_up", Some(("lan", "a\"b\\")), 1.0),
     ] {
         assert_eq!(value(&samples, name, label), Some(expected), "{name} {label:?}");
@@ -238,7 +177,11 @@ fn promtool_finds_nothing_to_say() {
     let pipe = Stdio::piped;
     let mut promtool = Command::new("promtool");
     promtool.args(["check", "metrics"]).stdin(pipe()).stderr(pipe()).stdout(pipe());
-    let Ok(mut promtool) = promtool.spawn() else { return };
+    let Ok(mut promtool) = promtool.spawn() else {
+        // `bin-scripts/test` says so too.
+        println!("SKIPPED: promtool is not installed (Debian package prometheus)");
+        return;
+    };
     // It reads the older format, where the family of a counter has the name of its samples.
     let mut text = open_metrics(&shown);
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();

@@ -101,6 +101,25 @@ pub struct Side {
 }
 
 impl Side {
+    /// A current copy that nothing was written to.
+    #[cfg(test)]
+    pub(crate) fn sample(node: &str) -> Side {
+        Side {
+            node: NodeName::new(node).unwrap(),
+            boot: BootId(1),
+            lineage: Lineage::default(),
+            position: Position { epoch: None, seq: Seq(0) },
+            exact: true,
+            copy: CopyState::Current,
+            lost_volatile: false,
+            sole: false,
+            dirty_base: None,
+            dirty_objects: 0,
+            dirty_bytes: 0,
+            window: None,
+        }
+    }
+
     /// How much differs from the other copy by this side's doing, for people. A node that was told
     /// to lead a copy of which it did not know what the other one has does not count.
     pub fn changed_alone(&self) -> String {

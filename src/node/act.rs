@@ -1,6 +1,7 @@
 //! Carries the automaton's actions out, in their order, and keeps what outlives the daemon.
+use super::classes::Switched;
 use super::clock;
-use super::memory::Stored;
+use super::memory::{Stored, UserSettings};
 use super::module::{Control, LoopCount};
 use crate::api::UserSetting;
 use crate::decide::{Action, Event, Memory};
@@ -62,7 +63,8 @@ impl Control {
     }
 
     pub(super) async fn remember(&mut self, memory: Memory, durable: bool) {
-        let stored = self.stored(memory);
+        let (boot, settings) = (self.site.boot, self.settings);
+        let stored = Stored { boot, memory, settings, switched: self.switched.clone() };
         let file = self.file.clone();
         let written = tokio::task::spawn_blocking(move || file.store(&stored, durable)).await;
         if let Ok(Err(error)) = written {
@@ -101,26 +103,32 @@ impl Control {
         counted >= u64::from(self.machine.policy().maxloop)
     }
 
-    pub(super) fn set(&mut self, setting: UserSetting, on: bool) -> Result<(), String> {
+    pub(super) async fn set(&mut self, setting: UserSetting, on: bool) -> Result<(), String> {
+        let mut settings = self.settings;
         match setting {
-            UserSetting::Boot => self.settings.boot = Some(on),
-            UserSetting::Errd => self.settings.errd = Some(on),
-            UserSetting::Checker => self.settings.checker = Some(on),
+            UserSetting::Boot => settings.boot = Some(on),
+            UserSetting::Errd => settings.errd = Some(on),
+            UserSetting::Checker => settings.checker = Some(on),
             // A wish of the automaton; the handler sends it as one.
             UserSetting::Failover => return Err("failover is decided by the automaton".to_owned()),
         }
-        self.store()
+        self.switch_to(settings, self.switched.clone()).await
     }
 
-    /// What people have switched is on disk when this returns.
-    pub(super) fn store(&self) -> Result<(), String> {
-        let stored = self.stored(self.machine.memory().clone());
-        self.file.store(&stored, true).map_err(|error| error.to_string())
-    }
-
-    fn stored(&self, memory: Memory) -> Stored {
-        let (boot, settings) = (self.site.boot, self.settings);
-        Stored { boot, memory, settings, switched: self.switched.clone() }
+    /// What people have switched is on disk before it counts: what they are told was refused must
+    /// not be in force.
+    pub(super) async fn switch_to(
+        &mut self,
+        settings: UserSettings,
+        switched: Switched,
+    ) -> Result<(), String> {
+        let memory = self.machine.memory().clone();
+        let stored = Stored { boot: self.site.boot, memory, settings, switched: switched.clone() };
+        let file = self.file.clone();
+        let written = tokio::task::spawn_blocking(move || file.store(&stored, true)).await;
+        written.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        (self.settings, self.switched) = (settings, switched);
+        Ok(())
     }
 
     pub(super) fn show(&mut self) {

@@ -1,5 +1,5 @@
 //! The virtual addresses of a module: held together, given up together.
-use crate::actions::vip::{self, Held, Probe, Vip};
+use crate::actions::vip::{self, Held, Probe, Vip, VipError};
 use crate::config::userconfig::UserConfig;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -52,7 +52,10 @@ impl Addresses {
         if refused.is_empty() {
             return Ok(notes);
         }
-        let _ = self.release().await;
+        match self.release().await {
+            Ok(notes) => refused.extend(notes),
+            Err(reason) => refused.push(reason),
+        }
         Err(refused.join("; "))
     }
 
@@ -64,23 +67,44 @@ impl Addresses {
         self.held.clear();
         let mut notes = Vec::new();
         let mut failed = Vec::new();
-        for vip in &self.wanted {
+        let wanted: Vec<IpAddr> = self.wanted.iter().map(|vip| vip.addr).collect();
+        for addr in wanted {
             if self.resets
-                && let Err(error) = vip::reset_connections(vip.addr).await
+                && let Err(error) = vip::reset_connections(addr).await
             {
-                // A kernel that cannot will not learn it: said once, and not tried again.
-                self.resets = false;
-                notes.push(error.to_string());
+                notes.push(self.not_reset(&error));
             }
-            if let Err(error) = vip::release(vip.addr).await {
+            if let Err(error) = vip::release(addr).await {
                 failed.push(error.to_string());
             }
         }
         if failed.is_empty() { Ok(notes) } else { Err(failed.join("; ")) }
     }
 
+    /// A kernel that cannot will not learn it: said once, and not tried again.
+    fn not_reset(&mut self, error: &VipError) -> String {
+        self.resets = !error.is_lasting();
+        error.to_string()
+    }
+
     /// Says again who has them, at once: the network came back.
     pub fn announce(&self) {
         self.held.iter().for_each(Held::announce);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Error, ErrorKind};
+
+    #[test]
+    fn only_a_kernel_that_cannot_is_not_asked_again() {
+        let mut addresses = Addresses { resets: true, ..Addresses::default() };
+        let late = VipError::NoReset(Error::from(ErrorKind::WouldBlock));
+        assert!(addresses.not_reset(&late).contains("are not reset"));
+        assert!(addresses.resets, "an answer that was late once comes the next time");
+        addresses.not_reset(&VipError::NoReset(Error::from_raw_os_error(libc::EOPNOTSUPP)));
+        assert!(!addresses.resets);
     }
 }

@@ -66,8 +66,8 @@ pub async fn list(task: &ModuleHandle) -> Response {
 
 impl Control {
     /// `errd enable|disable`. Answered when it is on disk: the daemon may die right after it.
-    pub(super) fn switch_class(&mut self, name: &str, on: bool, caller: &str) -> Response {
-        let module = &self.site.active.name;
+    pub(super) async fn switch_class(&mut self, name: &str, on: bool, caller: &str) -> Response {
+        let module = self.site.active.name.clone();
         let verb = if on { "enable" } else { "disable" };
         let Some(class) = self.procs().map(|proc| &proc.class).find(|class| class.as_str() == name)
         else {
@@ -90,13 +90,14 @@ impl Control {
             let text = format!("module {module} is stopped: a class is enabled while it runs");
             return Response::refused("wrong-state", text, Exit::Failed);
         }
-        if !self.switched.switch(&class, on) {
+        let mut switched = self.switched.clone();
+        if !switched.switch(&class, on) {
             return Response::already(
                 code::ALREADY_SWITCHED,
                 format!("errd class {name} of module {module} is {verb}d already"),
             );
         }
-        if let Err(reason) = self.store() {
+        if let Err(reason) = self.switch_to(self.settings, switched).await {
             return Response::refused("failed", reason, Exit::Failed);
         }
         let action = format!("errd {verb} {name}");
@@ -158,5 +159,25 @@ mod tests {
         assert!(switched.holds(&When::Prim, true, true));
         assert!(!switched.holds(&When::Prim, false, true), "start_prim has not ended");
         assert!(switched.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_stored_is_not_in_force() {
+        use crate::api::UserSetting;
+        let inside = "<user/><errd><proc name='db' class='prim'/></errd>";
+        let mut module = super::super::tests::Fixture::new(inside).await;
+        let control = &mut module.control;
+        // The folder of the memory cannot be made.
+        let folder = control.site.paths.control_state(&control.site.active.name);
+        std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+        std::fs::write(&folder, "").unwrap();
+        assert_eq!(control.switch_class("prim", false, "root").await.exit(), Exit::Failed);
+        assert!(control.switched.is_empty(), "{:?}", control.switched);
+        assert!(control.set(UserSetting::Errd, false).await.is_err());
+        assert_eq!(control.settings.errd, None);
+        std::fs::remove_file(&folder).unwrap();
+        assert_eq!(control.switch_class("prim", false, "root").await.exit(), Exit::Done);
+        assert!(control.set(UserSetting::Errd, false).await.is_ok());
+        assert_eq!((control.switched.is_empty(), control.settings.errd), (false, Some(false)));
     }
 }

@@ -49,23 +49,9 @@ pub fn at_rest(own: Remembered, sides: Option<(&Side, &Side)>, rival: bool) -> C
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BootId, Lineage, NodeName, Position, Seq};
 
     fn side(name: &str, sole: bool) -> Side {
-        Side {
-            node: NodeName::new(name).unwrap(),
-            boot: BootId(1),
-            lineage: Lineage::default(),
-            position: Position { epoch: None, seq: Seq(0) },
-            exact: true,
-            copy: CopyState::Current,
-            lost_volatile: false,
-            sole,
-            dirty_base: None,
-            dirty_objects: 0,
-            dirty_bytes: 0,
-            window: None,
-        }
+        Side { sole, ..Side::sample(name) }
     }
 
     #[test]

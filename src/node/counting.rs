@@ -1,13 +1,10 @@
 //! Connections of virtual addresses, counted while the module serves: `connections.<addr>`.
 use super::module::Control;
-use super::watching::Seen;
+use super::watching::{Seen, forward};
 use crate::checkers::Running;
 use crate::checkers::connections::{self, Count};
 use std::collections::BTreeMap;
-use tokio::sync::mpsc;
 
-/// Counts on their way.
-const QUEUE: usize = 8;
 /// Who sets the resources.
 const BY: &str = "vip";
 
@@ -28,7 +25,7 @@ impl Control {
         for vip in self.site.active.config.vips.iter().filter(|vip| vip.connections) {
             let name = connections::resource(vip.addr);
             if !self.watching.counting.running.contains_key(&name) {
-                let to = forward(self.watching.seen.clone());
+                let to = forward(self.watching.seen.clone(), Seen::Count);
                 let running = connections::count(vip.addr, to);
                 self.watching.counting.running.insert(name, running);
             }
@@ -42,14 +39,4 @@ impl Control {
             self.resources.set(&count.resource, &count.number.to_string(), BY);
         }
     }
-}
-
-fn forward(seen: mpsc::Sender<Seen>) -> mpsc::Sender<Count> {
-    let (to, mut from) = mpsc::channel(QUEUE);
-    tokio::spawn(async move {
-        while let Some(count) = from.recv().await {
-            let _ = seen.send(Seen::Count(count)).await;
-        }
-    });
-    to
 }

@@ -6,7 +6,7 @@
 use super::clock;
 use super::handler::Door;
 use super::modules::Modules;
-use super::outlook::Outlook;
+use super::monitoring::Monitoring;
 use crate::api::{self, Fanout, Handler, Replies};
 use crate::config::cluster::ClusterConfig;
 use crate::config::paths::Paths;
@@ -69,7 +69,7 @@ pub(super) struct Daemon {
     member: Mutex<Option<Arc<Member>>>,
     /// One attempt to become a member at a time.
     joining: tokio::sync::Mutex<()>,
-    pub(super) outlook: Outlook,
+    pub(super) monitoring: Monitoring,
     /// The first daemon of this boot starts modules.
     boot_start: bool,
 }
@@ -105,23 +105,14 @@ async fn live(paths: Paths) -> Result<(), DaemonError> {
     let socket = paths.daemon_socket();
     let listener =
         api::server::listen(&socket).map_err(|source| failed("listen on", &socket, source))?;
-    let daemon = Arc::new(Daemon {
-        modules: Modules::default(),
-        member: Mutex::new(None),
-        joining: tokio::sync::Mutex::new(()),
-        outlook: Outlook::default(),
-        paths,
-        boot,
-        program,
-        boot_start,
-    });
+    let daemon = Arc::new(Daemon::new(paths, boot, program, boot_start));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %boot, boot_start, "daemon starts");
     match daemon.join_cluster().await {
         Ok(true) => {}
         Ok(false) => tracing::info!("this node belongs to no cluster yet"),
         Err(reason) => tracing::error!(reason, "this node does not reach its cluster"),
     }
-    daemon.begin_outlook().await;
+    daemon.begin_monitoring();
     let door = Arc::new(Door(daemon.clone()));
     let served = api::server::serve(listener, Arc::new(Fanout::new(door.clone(), door)));
     let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Runtime)?;
@@ -139,6 +130,19 @@ async fn live(paths: Paths) -> Result<(), DaemonError> {
 }
 
 impl Daemon {
+    pub(super) fn new(paths: Paths, boot: BootId, program: PathBuf, boot_start: bool) -> Daemon {
+        Daemon {
+            modules: Modules::default(),
+            member: Mutex::new(None),
+            joining: tokio::sync::Mutex::new(()),
+            monitoring: Monitoring::default(),
+            paths,
+            boot,
+            program,
+            boot_start,
+        }
+    }
+
     pub(super) fn member(&self) -> Option<Arc<Member>> {
         lock(&self.member).clone()
     }

@@ -17,12 +17,7 @@ use crate::metrics::open_metrics;
 use crate::model::{ModuleName, NodeName, Role};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
-
-/// How long `shutdown` waits for the modules.
-const SHUTDOWN_LIMIT: Duration = Duration::from_secs(55);
 
 /// The daemon as the local socket and the other nodes see it.
 pub(super) struct Door(pub(super) Arc<Daemon>);
@@ -70,6 +65,7 @@ impl Door {
             Command::Shutdown => self.shutdown(&request.origin).await,
             Command::ClusterState => self.cluster_state().await,
             Command::ClusterConfig { xml } => self.cluster_config(&request, xml.as_deref()).await,
+            Command::ClusterRead => self.cluster_config(&request, None).await,
             Command::Config | Command::Import { .. } | Command::Uninstall => {
                 self.configure(request).await
             }
@@ -183,30 +179,26 @@ impl Door {
         }
     }
 
-    /// Every module, all at once; answered when they have stopped.
+    /// Every module, all at once; answered when each has begun to stop. Who asks waits for the end:
+    /// only the caller knows for how long.
     async fn shutdown(&self, origin: &Origin) -> Response {
-        let limit = Instant::now() + SHUTDOWN_LIMIT;
-        let mut waiting = Vec::new();
+        let (mut stopping, mut refusals) = (Vec::new(), Vec::new());
         for (name, entry) in self.0.modules.all() {
             let Entry::Task(task) = entry else { continue };
             if task.role() == Role::Stop {
                 continue;
             }
-            wished(&task, Wish::Shutdown, caller(origin)).await;
-            waiting.push((name, task));
-        }
-        let mut late = Vec::new();
-        for (name, mut task) in waiting {
-            let stopped = task.view.wait_for(|view| view.state.role == Role::Stop);
-            if timeout_at(limit, stopped).await.is_err() {
-                late.push(name.to_string());
+            match wished(&task, Wish::Shutdown, caller(origin)).await {
+                Some(Ok(_) | Err(Refusal::AlreadyThere(_))) => stopping.push(name.to_string()),
+                Some(Err(refusal)) => refusals.push(format!("module {name}: {refusal}")),
+                None => {}
             }
         }
-        if late.is_empty() {
-            return Response::ok_with("all modules are stopped");
+        match (refusals.is_empty(), stopping.is_empty()) {
+            (false, _) => Response::refused("not-stopped", refusals.join("; "), Exit::Failed),
+            (true, true) => Response::ok_with("all modules are stopped"),
+            (true, false) => Response::ok_with(format!("stopping: {}", stopping.join(", "))),
         }
-        let text = format!("still stopping after {SHUTDOWN_LIMIT:?}: {}", late.join(", "));
-        Response::refused("timed-out", text, Exit::TimedOut)
     }
 
     /// Changes the files of a module that is in STOP, and its task with them.

@@ -206,7 +206,7 @@ impl Hands {
         }
     }
 
-    fn note(&self, notes: Vec<String>) {
+    pub(super) fn note(&self, notes: Vec<String>) {
         for note in notes {
             let text = texts::other("vip-note", crate::logbook::Level::Warning, note);
             self.journal.write("vip", text);

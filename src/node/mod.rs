@@ -25,13 +25,15 @@ mod journal;
 mod memory;
 mod module;
 mod modules;
-mod outlook;
+mod monitoring;
 mod progress;
 mod reboot;
 mod report;
 mod resources;
 mod ruling;
 mod site;
+#[cfg(test)]
+mod tests;
 mod view;
 mod watching;
 

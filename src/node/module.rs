@@ -133,6 +133,13 @@ pub(super) struct Control {
     pub(super) ending: bool,
 }
 
+/// What a module's task listens to.
+pub(super) struct Ears {
+    inputs: mpsc::Receiver<Input>,
+    events: mpsc::Receiver<Event>,
+    seen: mpsc::Receiver<Seen>,
+}
+
 /// Starts the task of a configured module. `program`: what is started as its engine.
 pub fn spawn(
     site: Site,
@@ -141,6 +148,18 @@ pub fn spawn(
     neighbour: Neighbour,
     boot_start: bool,
 ) -> Result<ModuleHandle, String> {
+    let (control, ears, handle) = prepare(site, peers, program, neighbour)?;
+    tokio::spawn(control.live(ears, boot_start));
+    Ok(handle)
+}
+
+/// The task as it is before its first turn.
+pub(super) fn prepare(
+    site: Site,
+    peers: PeersHandle,
+    program: &Path,
+    neighbour: Neighbour,
+) -> Result<(Control, Ears, ModuleHandle), String> {
     let module = site.active.name.clone();
     let book = Logbook::open(&site.paths, &module).map_err(|error| error.to_string())?;
     let journal = Journal::new(&module, book);
@@ -186,8 +205,8 @@ pub fn spawn(
         view,
         site: site.clone(),
     };
-    tokio::spawn(control.live(inputs_in, events_in, seen, boot_start));
-    Ok(ModuleHandle { site, inputs, view: view_out, journal })
+    let ears = Ears { inputs: inputs_in, events: events_in, seen };
+    Ok((control, ears, ModuleHandle { site, inputs, view: view_out, journal }))
 }
 
 fn load(file: &MemoryFile, journal: &Journal, boot: BootId) -> Stored {
@@ -207,17 +226,13 @@ fn load(file: &MemoryFile, journal: &Journal, boot: BootId) -> Stored {
 }
 
 impl Control {
-    async fn live(
-        mut self,
-        mut inputs: mpsc::Receiver<Input>,
-        mut events: mpsc::Receiver<Event>,
-        mut seen: mpsc::Receiver<Seen>,
-        boot_start: bool,
-    ) {
+    async fn live(mut self, ears: Ears, boot_start: bool) {
+        let Ears { mut inputs, mut events, mut seen } = ears;
         self.begin(boot_start).await;
         loop {
             self.watch_turn().await;
-            let wait = self.machine.deadline().map(|at| at.since(clock::now()));
+            let due = self.machine.deadline().into_iter().chain(self.rules_due()).min();
+            let wait = due.map(|at| at.since(clock::now()));
             let wait = wait.map_or(LOOK, Duration::from_millis).min(LOOK);
             tokio::select! {
                 event = events.recv() => match event {
@@ -249,7 +264,8 @@ impl Control {
         if role.is_primary() {
             self.hands.begin(NOBODY, crate::decide::Job::TakeAddress, true);
         } else {
-            let _ = self.hands.addresses.lock().await.release().await;
+            let released = self.hands.addresses.lock().await.release().await;
+            self.hands.note(released.unwrap_or_else(|reason| vec![reason]));
         }
         if replicates {
             // One that runs beside a stopped module is told to end when it says hello.
@@ -319,7 +335,7 @@ impl Control {
                 let _ = answer.send(self.count_loop(count).await);
             }
             Input::Set { setting, on, answer } => {
-                let _ = answer.send(self.set(setting, on));
+                let _ = answer.send(self.set(setting, on).await);
                 self.show();
             }
             Input::Resource { name, value, by } => {
@@ -327,7 +343,7 @@ impl Control {
                 self.show();
             }
             Input::Class { name, on, by, answer } => {
-                let _ = answer.send(self.switch_class(&name, on, &by));
+                let _ = answer.send(self.switch_class(&name, on, &by).await);
             }
             Input::Processes { answer } => {
                 let _ = answer.send(self.processes());

@@ -90,10 +90,11 @@ impl Modules {
 
     /// How a module asks for the state of another one.
     fn neighbour(&self) -> Neighbour {
-        let modules = self.0.clone();
+        // Not a hold on the tasks' inputs: they end when nobody else has one.
+        let modules = Arc::downgrade(&self.0);
         Arc::new(move |name| {
             let name = ModuleName::new(name).ok()?;
-            let entry = lock(&modules).get(&name).cloned();
+            let entry = lock(&*modules.upgrade()?).get(&name).cloned();
             entry.map(|entry| entry.view().state)
         })
     }
@@ -128,6 +129,11 @@ impl Modules {
         for module in stopped {
             self.reload(daemon, member, &module).await;
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn put(&self, task: ModuleHandle) {
+        lock(&self.0).insert(task.site.active.name.clone(), Entry::Task(task));
     }
 
     pub fn all(&self) -> Vec<(ModuleName, Entry)> {
@@ -177,5 +183,21 @@ impl Modules {
         for task in self.tasks_with(node) {
             let _ = task.inputs.try_send(Input::Heard { lan: lan.to_owned(), boot });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A task asks for its neighbours and must see the end of those who ask it.
+    #[test]
+    fn who_asks_for_a_neighbour_keeps_no_task_alive() {
+        let modules = Modules::default();
+        let ask = modules.neighbour();
+        let map = Arc::downgrade(&modules.0);
+        drop(modules);
+        assert!(map.upgrade().is_none());
+        assert!(ask("web").is_none());
     }
 }

@@ -5,12 +5,15 @@ use crate::decide::{Caller, Event, StartKind, Wish};
 use crate::logbook::{Level, texts};
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 use tokio::process::Command;
 
 /// Environment of the daemon: what is run instead, e.g. in a test, which must not boot its machine.
 const INSTEAD: &str = "LOCKSTEP_REBOOT";
 /// Exists where systemd is the first process (sd_booted(3)).
 const SYSTEMD: &str = "/run/systemd/system";
+/// It only asks the first process; a shutdown takes as long as it takes after that.
+const LIMIT: Duration = Duration::from_secs(60);
 
 impl Control {
     pub(super) fn reboot(&mut self) {
@@ -18,7 +21,7 @@ impl Control {
         let (journal, events) = (self.hands.journal.clone(), self.events.clone());
         let ticket = self.ticket();
         tokio::spawn(async move {
-            let Err(reason) = run(&words).await else { return };
+            let Err(reason) = run(&words, LIMIT).await else { return };
             let text = format!("The server was not rebooted: {reason}; the module starts again");
             journal.write("control", texts::other("reboot-failed", Level::Critical, text));
             let wish = Wish::Start(StartKind::Normal);
@@ -37,13 +40,15 @@ fn command(instead: Option<OsString>, systemd: bool) -> Vec<OsString> {
 }
 
 /// Returns when the program has ended well, or says how it did not.
-async fn run(words: &[OsString]) -> Result<(), String> {
+async fn run(words: &[OsString], limit: Duration) -> Result<(), String> {
     let Some((program, arguments)) = words.split_first() else { return Ok(()) };
     let name = program.to_string_lossy();
-    match Command::new(program).args(arguments).status().await {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{name}: {status}")),
-        Err(error) => Err(format!("{name}: {error}")),
+    let ends = Command::new(program).args(arguments).kill_on_drop(true).status();
+    match tokio::time::timeout(limit, ends).await {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => Err(format!("{name}: {status}")),
+        Ok(Err(error)) => Err(format!("{name}: {error}")),
+        Err(_) => Err(format!("{name}: it had not ended after {limit:?}")),
     }
 }
 
@@ -60,9 +65,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_is_named() {
+        let run = async |words: &[OsString]| run(words, LIMIT).await;
         assert_eq!(run(&["true".into()]).await, Ok(()));
         assert_eq!(run(&["false".into()]).await, Err("false: exit status: 1".to_owned()));
         let error = run(&["/no/such".into()]).await.unwrap_err();
         assert!(error.starts_with("/no/such: No such file"), "{error}");
+    }
+
+    /// The module would stay stopped for ever.
+    #[tokio::test]
+    async fn a_program_that_hangs_is_a_failure_too() {
+        let words = ["sleep".into(), "infinity".into()];
+        let ended = tokio::time::timeout(LIMIT, run(&words, Duration::from_millis(20))).await;
+        assert_eq!(ended.unwrap(), Err("sleep: it had not ended after 20ms".to_owned()));
     }
 }

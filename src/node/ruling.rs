@@ -3,7 +3,7 @@
 use super::clock;
 use super::module::Control;
 use crate::config::userconfig::{Checker, CheckerKind};
-use crate::decide::{Caller, Event, Gate, Wish};
+use crate::decide::{Caller, Event, Gate, Moment, Wish};
 use crate::logbook::texts;
 use crate::model::Role;
 use crate::rules::{Action, Blocked, Table, Verdict};
@@ -47,10 +47,7 @@ impl Control {
         let asks = matches!(role, Role::Stop | Role::Wait) && self.settings.checker.unwrap_or(true);
         let blocked = if asks { self.watching.rules.waits(&self.table()) } else { None };
         let gate = blocked.map(|blocked| match blocked {
-            Blocked::Failed { label } => {
-                let why = self.watching.why(&label);
-                Gate { reason: format!("waits by failover rule {label}: {why}"), failed: true }
-            }
+            Blocked::Failed { label } => Gate { reason: self.watching.waits(&label), failed: true },
             Blocked::Unknown { label, resource } => {
                 let reason =
                     format!("failover rule {label} waits for the first word on {resource}");
@@ -71,10 +68,19 @@ impl Control {
         }
     }
 
-    pub(super) async fn ask_rules(&mut self) {
+    /// When a rule that is true now acts, if nothing changes before.
+    pub(super) fn rules_due(&self) -> Option<Moment> {
+        self.watching.rules.deadline().filter(|_| self.asks_rules())
+    }
+
+    fn asks_rules(&self) -> bool {
         let active = self.active();
         let runs = active.serves || active.follows;
-        if !runs || self.machine.busy() || !self.settings.checker.unwrap_or(true) {
+        runs && !self.machine.busy() && self.settings.checker.unwrap_or(true)
+    }
+
+    pub(super) async fn ask_rules(&mut self) {
+        if !self.asks_rules() {
             return;
         }
         let table = self.table();
@@ -84,17 +90,13 @@ impl Control {
                     self.set_resource(&resource, value.as_str(), &format!("rule {label}"));
                 }
                 Verdict::Act { label, action } => {
-                    let reason = self.watching.why(&label);
                     let wish = match action {
                         Action::Stop => Wish::Stop,
                         Action::StopStart => Wish::StopStart,
                         Action::Restart => Wish::Restart,
                         Action::Swap => Wish::Swap,
                         Action::Wakeup => Wish::Wakeup,
-                        Action::Wait => {
-                            let reason = format!("waits by failover rule {label}: {reason}");
-                            Wish::Wait { reason }
-                        }
+                        Action::Wait => Wish::Wait { reason: self.watching.waits(&label) },
                     };
                     self.wish(wish, Caller::Rule(label)).await;
                     self.watching.rules.rearm(clock::now());

@@ -34,8 +34,9 @@ pub enum Seen {
     Reading(u64, Reading),
     Process(u64, ProcReading),
     Count(Count),
-    /// A program of `errd` has ended; one sentence if it did not cure anything.
-    Cured(Result<(), String>),
+    /// A program of `errd` has ended, with the number of the watch that called it; one sentence if
+    /// it did not cure anything.
+    Cured(u64, Result<(), String>),
 }
 
 pub struct Watching {
@@ -65,8 +66,7 @@ impl Watching {
         let implied = implied(config);
         let (set, timing) = (config.rules(&implied), config.rules_timing());
         let (seen, seen_in) = mpsc::channel(QUEUE);
-        let watched = |checker: &Checker| !matches!(checker.kind, CheckerKind::SplitBrain { .. });
-        let checkers = config.checkers.iter().filter(|checker| watched(checker)).cloned();
+        let checkers = config.checkers.iter().filter(|checker| runs(checker)).cloned();
         let watching = Watching {
             checkers: checkers.chain(implied).collect(),
             errd: config.errd.clone(),
@@ -95,20 +95,23 @@ impl Watching {
         self.classes.iter().any(|(known, ..)| known == class)
     }
 
-    /// What a person is told about a rule: what its resources say.
-    pub(super) fn why(&self, label: &str) -> String {
+    /// This watch of processes has not ended.
+    fn has_class(&self, number: u64) -> bool {
+        self.classes.iter().any(|(_, known, _)| *known == number)
+    }
+
+    /// What a person is told who waits because of this rule.
+    pub(super) fn waits(&self, label: &str) -> String {
+        format!("waits by failover rule {label}: {}", self.why(label))
+    }
+
+    /// What the resources of a rule say, else the rule itself.
+    fn why(&self, label: &str) -> String {
         let rule = self.set.rules.iter().find(|rule| rule.label == label);
-        let text = rule.map(ToString::to_string).unwrap_or_default();
-        let concerns = |resource: &str| {
-            resource.split_once('.').is_some_and(|(class, _)| text.contains(&format!("{class}.")))
-        };
-        let whys: Vec<&str> = self
-            .whys
-            .iter()
-            .filter(|(resource, _)| concerns(resource))
-            .map(|(_, why)| why.as_str())
-            .collect();
-        if whys.is_empty() { text } else { whys.join("; ") }
+        let Some(rule) = rule else { return String::new() };
+        let seen = self.whys.iter().filter(|(resource, _)| rule.looks_at(resource));
+        let whys: Vec<&str> = seen.map(|(_, why)| why.as_str()).collect();
+        if whys.is_empty() { rule.to_string() } else { whys.join("; ") }
     }
 }
 
@@ -175,6 +178,7 @@ impl Control {
                         }
                         Err(refused) => {
                             // Said once a start: a resource without a checker is never `init`.
+                            self.resources.unset(&name);
                             let text = texts::other("check", Level::Warning, refused.to_string());
                             self.hands.journal.write("checker", text);
                             self.watching.running.insert(name, (number, Running::default()));
@@ -238,11 +242,7 @@ impl Control {
             Seen::Reading(number, reading) => self.read(number, &reading),
             Seen::Process(number, process) => self.process(number, process).await,
             Seen::Count(count) => self.counted(&count),
-            Seen::Cured(Ok(())) => self.watching.classes.clear(),
-            Seen::Cured(Err(how)) => {
-                self.hands.journal.write(ERRD, texts::other("check", Level::Critical, how));
-                self.act_for_process(Wish::StopStart).await;
-            }
+            Seen::Cured(number, cured) => self.cured(number, cured).await,
         }
         self.show();
     }
@@ -275,7 +275,7 @@ impl Control {
 
     async fn process(&mut self, number: u64, process: ProcReading) {
         let ProcReading { reading, proc } = process;
-        if !self.watching.classes.iter().any(|(_, known, _)| *known == number) {
+        if !self.watching.has_class(number) {
             return;
         }
         let value = if reading.up { "up" } else { "down" };
@@ -293,7 +293,9 @@ impl Control {
             ErrorAction::Stop => Wish::Stop,
             ErrorAction::Swap => Wish::Swap,
             ErrorAction::Wait => Wish::Wait { reason: reading.why },
-            ErrorAction::Program(exec) => return self.cure(exec.clone(), &reading.resource),
+            ErrorAction::Program(exec) => {
+                return self.cure(number, exec.clone(), &reading.resource);
+            }
         };
         self.act_for_process(wish).await;
     }
@@ -306,13 +308,28 @@ impl Control {
     }
 
     /// The module's own program for it: it must not end with an error, or the module is restarted.
-    fn cure(&self, exec: String, resource: &str) {
+    fn cure(&self, number: u64, exec: String, resource: &str) {
         let (runner, seen) = (self.hands.runner.clone(), self.watching.seen.clone());
         let (role, resource) = (self.machine.state().role, resource.to_owned());
         tokio::spawn(async move {
             let cured = run(&runner, exec, role, &resource).await;
-            let _ = seen.send(Seen::Cured(cured)).await;
+            let _ = seen.send(Seen::Cured(number, cured)).await;
         });
+    }
+
+    /// A program has no time limit and may outlive its watch: what it says after a stop, or after
+    /// the class was watched anew, is about an application that is not there any more.
+    async fn cured(&mut self, number: u64, cured: Result<(), String>) {
+        if !self.watching.has_class(number) {
+            return;
+        }
+        match cured {
+            Ok(()) => self.watching.classes.retain(|(_, known, _)| *known != number),
+            Err(how) => {
+                self.hands.journal.write(ERRD, texts::other("check", Level::Critical, how));
+                self.act_for_process(Wish::StopStart).await;
+            }
+        }
     }
 }
 
@@ -333,8 +350,17 @@ async fn run(
     }
 }
 
+/// `false`: a witness is asked at a decision, and what is not spoken yet is a note of the
+/// configuration. Neither has a resource that a start could wait for.
+fn runs(checker: &Checker) -> bool {
+    !matches!(
+        checker.kind,
+        CheckerKind::SplitBrain { .. } | CheckerKind::Module { secure: true, .. }
+    )
+}
+
 /// A channel into the module's own.
-fn forward<T: Send + 'static>(
+pub(super) fn forward<T: Send + 'static>(
     seen: mpsc::Sender<Seen>,
     word: impl Fn(T) -> Seen + Send + 'static,
 ) -> mpsc::Sender<T> {
@@ -346,3 +372,6 @@ fn forward<T: Send + 'static>(
     });
     to
 }
+
+#[cfg(test)]
+mod tests;

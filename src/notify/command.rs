@@ -1,12 +1,12 @@
 //! A program of the administrator: the batch as JSON on its standard input, 0 means received.
 use super::message::document;
 use super::outbox::Batch;
-use crate::config::watch::CommandSink;
+use crate::config::watch::CommandConfig;
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
-pub(super) async fn send(config: &CommandSink, batch: &Batch) -> Result<(), String> {
+pub(super) async fn send(config: &CommandConfig, batch: &Batch) -> Result<(), String> {
     let shown = config.path.display();
     // A group of its own: what it has started ends with it when its time is over.
     let child = Command::new(&config.path)

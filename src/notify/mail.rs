@@ -2,7 +2,7 @@
 use super::message::{body, subject};
 use super::outbox::Batch;
 use super::secret;
-use crate::config::watch::{MailSink, MailTls};
+use crate::config::watch::{MailConfig, MailTls};
 use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::authentication::Credentials;
@@ -14,12 +14,12 @@ use std::time::Duration;
 const STEP_LIMIT: Duration = Duration::from_secs(10);
 
 pub struct Mail {
-    config: MailSink,
+    config: MailConfig,
     transport: AsyncSmtpTransport<Tokio1Executor>,
 }
 
 impl Mail {
-    pub(super) fn prepare(config: &MailSink) -> Result<Mail, String> {
+    pub(super) fn prepare(config: &MailConfig) -> Result<Mail, String> {
         let tls = match config.tls {
             MailTls::None => Tls::None,
             // Required: one who takes STARTTLS out of the conversation gets nothing.
@@ -53,7 +53,7 @@ impl Mail {
     }
 }
 
-fn parameters(config: &MailSink) -> Result<TlsParameters, String> {
+fn parameters(config: &MailConfig) -> Result<TlsParameters, String> {
     let mut parameters = TlsParameters::builder(config.server.clone());
     if let Some(path) = &config.ca {
         let certificate = Certificate::from_pem(&secret::authority(path)?)

@@ -1,5 +1,5 @@
 //! A batch as JSON for programs and as a mail for people.
-use super::event::{Event, Severity};
+use super::notification::{Notification, Severity};
 use super::outbox::Batch;
 use serde_json::{Value, json};
 
@@ -18,10 +18,10 @@ pub fn document(batch: &Batch) -> Value {
 
 /// The gravest event, the first of several.
 pub(super) fn subject(batch: &Batch) -> String {
-    let gravest = |best: Option<&'_ Event>, event: &Event| {
+    let gravest = |best: Option<&'_ Notification>, event: &Notification| {
         best.is_none_or(|best| event.severity > best.severity)
     };
-    let mut head: Option<&Event> = None;
+    let mut head: Option<&Notification> = None;
     for event in &batch.events {
         if gravest(head, event) {
             head = Some(event);

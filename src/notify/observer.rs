@@ -1,4 +1,4 @@
-//! What is an event: two looks at the node are compared. No clock, no socket; `now` is handed in.
+//! What is a notification: two looks at the node are compared. No clock, no socket; `now` is handed in.
 //!
 //! | code | told when | told again |
 //! |---|---|---|
@@ -11,10 +11,11 @@
 //! | `certificate-expires` | 30, 14, 7 and 1 days before the end, and at it | after a renewal |
 //! | `disk-almost-full` | less than a tenth is free | after 15 % were free |
 //!
-//! What holds already at the first look (a daemon has just started) is told if it asks for
-//! somebody, so that no restart hides it; a state is not, because nothing changed.
-use super::event::{Code, Event, Severity};
-use crate::api::ModuleView;
+//! What holds already at the first look (a daemon has just started) is told where it asks for
+//! somebody, so that no restart hides it: lost redundancy, a decision, a node, the certificate, a
+//! disk. A state and a stop by `maxloop` are not: nothing changed.
+use super::notification::{Code, Notification, Severity};
+use crate::api::{CERTIFICATE_DAYS, ModuleView, renewal};
 use crate::metrics::{Picture, is_lost};
 use crate::model::{ModuleName, NodeName, Readiness, Role, State};
 use jiff::Timestamp;
@@ -25,7 +26,7 @@ use std::time::Duration;
 /// A swap, a restart of a daemon and a short cut are over by then.
 pub const GRACE: Duration = Duration::from_secs(10);
 /// Days before the end of the certificate at which it is told.
-const CERTIFICATE_DAYS: [i64; 5] = [30, 14, 7, 1, 0];
+const TOLD_DAYS: [i64; 5] = [CERTIFICATE_DAYS, 14, 7, 1, 0];
 
 /// One look at the node.
 pub struct Look<'a> {
@@ -49,7 +50,7 @@ pub struct Disk {
 pub struct Observer {
     modules: BTreeMap<ModuleName, Known>,
     nodes: BTreeMap<NodeName, Missing>,
-    /// How many of [`CERTIFICATE_DAYS`] were told.
+    /// How many of [`TOLD_DAYS`] were told.
     certificate: usize,
     full: BTreeSet<PathBuf>,
 }
@@ -95,9 +96,9 @@ impl Missing {
 
 impl Observer {
     /// What happened since the last look.
-    pub fn look(&mut self, look: &Look<'_>) -> Vec<Event> {
+    pub fn look(&mut self, look: &Look<'_>) -> Vec<Notification> {
         let Some(node) = &look.picture.node else { return Vec::new() };
-        let mut told = Telling { node, time: look.time, events: Vec::new() };
+        let mut told = Notifications { node, time: look.time, events: Vec::new() };
         self.modules
             .retain(|name, _| look.picture.modules.iter().any(|shown| shown.view.module == *name));
         for shown in &look.picture.modules {
@@ -116,10 +117,10 @@ impl Observer {
         told.events
     }
 
-    fn certificate(&mut self, look: &Look<'_>, told: &mut Telling<'_>) {
+    fn certificate(&mut self, look: &Look<'_>, told: &mut Notifications<'_>) {
         let Some(expires) = look.picture.certificate_expires else { return };
         let left = expires.as_second() - look.time.as_second();
-        let passed = CERTIFICATE_DAYS.iter().filter(|days| left <= *days * 86_400).count();
+        let passed = TOLD_DAYS.iter().filter(|days| left <= *days * 86_400).count();
         let before = std::mem::replace(&mut self.certificate, passed);
         if passed <= before {
             return;
@@ -133,12 +134,12 @@ impl Observer {
                 format!("the certificate of node {} ends at {expires}, in {days} days", told.node);
             (Severity::Warning, text)
         };
-        let advice = "join the node again with `lockstep cluster join --replace`; other nodes \
-                      refuse its link after the end";
-        told.event(Code::CertificateExpires, severity, None, text, advice);
+        let renewal = renewal(told.node, look.picture.keeps_key);
+        let advice = format!("{renewal}; other nodes refuse its link after the end");
+        told.event(Code::CertificateExpires, severity, None, text, &advice);
     }
 
-    fn disks(&mut self, disks: &[Disk], told: &mut Telling<'_>) {
+    fn disks(&mut self, disks: &[Disk], told: &mut Notifications<'_>) {
         for disk in disks {
             let free = |percent: u64| disk.available.saturating_mul(100) >= disk.bytes * percent;
             if free(15) {
@@ -158,7 +159,7 @@ impl Observer {
 }
 
 impl Known {
-    fn look(&mut self, view: &ModuleView, now: Duration, told: &mut Telling<'_>) {
+    fn look(&mut self, view: &ModuleView, now: Duration, told: &mut Notifications<'_>) {
         self.state(view, told);
         let looped = view.state.role == Role::Stop && view.loops > view.loops_max;
         if looped && self.looped.replace(looped) == Some(false) {
@@ -195,7 +196,7 @@ impl Known {
         }
     }
 
-    fn state(&mut self, view: &ModuleView, told: &mut Telling<'_>) {
+    fn state(&mut self, view: &ModuleView, told: &mut Notifications<'_>) {
         if view.state.readiness == Readiness::Transient {
             return;
         }
@@ -226,13 +227,13 @@ fn why_lost(view: &ModuleView) -> String {
     }
 }
 
-struct Telling<'a> {
+struct Notifications<'a> {
     node: &'a NodeName,
     time: Timestamp,
-    events: Vec<Event>,
+    events: Vec<Notification>,
 }
 
-impl Telling<'_> {
+impl Notifications<'_> {
     fn node(&mut self, other: &NodeName, news: News) {
         match news {
             News::Lost => {
@@ -255,7 +256,7 @@ impl Telling<'_> {
         text: String,
         advice: &str,
     ) {
-        self.events.push(Event {
+        self.events.push(Notification {
             code,
             severity,
             time: self.time,

@@ -8,7 +8,7 @@
 //! ```
 //! A batch that failed goes out again as it was, with the same `id`, so that a receiver can tell a
 //! repetition. What finds no place pushes the oldest out: the newest says how things are.
-use super::event::Event;
+use super::notification::Notification;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ const AGAIN_MAX: Duration = Duration::from_secs(600);
 pub struct Batch {
     /// The same in every attempt.
     pub id: String,
-    pub events: Vec<Event>,
+    pub events: Vec<Notification>,
     /// Events before these that this receiver never got.
     pub dropped: u64,
 }
@@ -47,7 +47,7 @@ pub enum Done {
     GivenUp(u64),
 }
 
-/// Since the start of the daemon, in events; `failures` in attempts.
+/// Since `watch.xml` was applied, in events; `failures` in attempts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub delivered: u64,
@@ -61,7 +61,7 @@ pub struct Outbox {
     /// Makes ids that no other outbox makes.
     name: String,
     number: u64,
-    waiting: VecDeque<Event>,
+    waiting: VecDeque<Notification>,
     sending: Option<Sending>,
     window_ends: Duration,
     /// Dropped and not yet told.
@@ -89,7 +89,7 @@ impl Outbox {
         }
     }
 
-    pub fn push(&mut self, events: &[Event]) {
+    pub fn push(&mut self, events: &[Notification]) {
         for event in events {
             if self.waiting.len() >= WAITING_MAX {
                 self.waiting.pop_front();

@@ -1,4 +1,4 @@
-//! Files that a sink needs: secrets, which nobody else may read, and authorities for TLS.
+//! Files that a receiver needs: secrets, which nobody else may read, and authorities for TLS.
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;

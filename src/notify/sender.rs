@@ -1,18 +1,18 @@
-//! One task for each sink: takes from its outbox, sends, waits, sends again.
-use super::event::Event;
+//! One task for each receiver: takes from its outbox, sends, waits, sends again.
+use super::notification::Notification;
 use super::outbox::{Counts, Done, Outbox, Step};
-use super::sink::Sink;
+use super::receiver::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-/// All sinks of a node. Dropping it ends them.
+/// All receivers of a node. Dropping it ends them.
 #[derive(Default)]
-pub struct Office(Vec<Desk>);
+pub struct Receivers(Vec<Sender>);
 
-struct Desk {
+struct Sender {
     name: String,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
@@ -30,41 +30,41 @@ impl Shared {
     }
 }
 
-impl Office {
+impl Receivers {
     /// `id`: makes the ids of this daemon's batches its own.
-    pub fn open(sinks: Vec<Sink>, id: &str) -> Office {
-        let desks = sinks.into_iter().map(|sink| {
-            let outbox = Mutex::new(Outbox::new(&format!("{id}-{}", sink.name)));
+    pub fn open(receivers: Vec<Receiver>, id: &str) -> Receivers {
+        let senders = receivers.into_iter().map(|receiver| {
+            let outbox = Mutex::new(Outbox::new(&format!("{id}-{}", receiver.name)));
             let shared = Arc::new(Shared { outbox, woken: Notify::new() });
-            let name = sink.name.clone();
-            let task = tokio::spawn(work(sink, shared.clone()));
-            Desk { name, shared, task }
+            let name = receiver.name.clone();
+            let task = tokio::spawn(work(receiver, shared.clone()));
+            Sender { name, shared, task }
         });
-        Office(desks.collect())
+        Receivers(senders.collect())
     }
 
     /// Never waits.
-    pub fn tell(&self, events: &[Event]) {
-        for desk in self.0.iter().filter(|_| !events.is_empty()) {
-            desk.shared.outbox().push(events);
-            desk.shared.woken.notify_one();
+    pub fn tell(&self, events: &[Notification]) {
+        for sender in self.0.iter().filter(|_| !events.is_empty()) {
+            sender.shared.outbox().push(events);
+            sender.shared.woken.notify_one();
         }
     }
 
     pub fn counts(&self) -> Vec<(String, Counts)> {
-        self.0.iter().map(|desk| (desk.name.clone(), desk.shared.outbox().counts())).collect()
+        self.0.iter().map(|sender| (sender.name.clone(), sender.shared.outbox().counts())).collect()
     }
 }
 
-impl Drop for Office {
+impl Drop for Receivers {
     fn drop(&mut self) {
-        for desk in &self.0 {
-            desk.task.abort();
+        for sender in &self.0 {
+            sender.task.abort();
         }
     }
 }
 
-async fn work(sink: Sink, shared: Arc<Shared>) {
+async fn work(receiver: Receiver, shared: Arc<Shared>) {
     let begin = Instant::now();
     loop {
         let step = shared.outbox().next(begin.elapsed());
@@ -72,16 +72,16 @@ async fn work(sink: Sink, shared: Arc<Shared>) {
             Step::Idle => shared.woken.notified().await,
             Step::WaitUntil(at) => sleep_until(begin + at).await,
             Step::Send(batch) => {
-                let result = sink.send(&batch).await;
+                let result = receiver.send(&batch).await;
                 let done = shared.outbox().done(result.is_ok(), begin.elapsed());
-                say(&sink, &result, done);
+                say(&receiver, &result, done);
             }
         }
     }
 }
 
-fn say(sink: &Sink, result: &Result<(), String>, done: Done) {
-    let (name, to) = (&sink.name, &sink.target);
+fn say(receiver: &Receiver, result: &Result<(), String>, done: Done) {
+    let (name, to) = (&receiver.name, &receiver.target);
     let reason = result.as_ref().err().map_or("", String::as_str);
     match done {
         Done::Delivered => tracing::info!(name, to, "a notification was delivered"),

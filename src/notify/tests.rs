@@ -6,8 +6,8 @@ mod outbox;
 use super::*;
 use crate::metrics::tests::{at, node};
 
-fn event(text: &str, severity: Severity) -> Event {
-    Event {
+fn event(text: &str, severity: Severity) -> Notification {
+    Notification {
         code: Code::State,
         severity,
         time: at(1000),

@@ -2,7 +2,7 @@
 use super::message::document;
 use super::outbox::Batch;
 use super::secret;
-use crate::config::watch::WebhookSink;
+use crate::config::watch::WebhookConfig;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -25,7 +25,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    pub(super) fn prepare(config: &WebhookSink) -> Result<Webhook, String> {
+    pub(super) fn prepare(config: &WebhookConfig) -> Result<Webhook, String> {
         let authorization = config.authorization_file.as_ref().map(|file| {
             let line = secret::read(file)?;
             let value = HeaderValue::from_str(&line);
@@ -95,7 +95,7 @@ where
 }
 
 /// Trusts the authority that is named, else those of the system.
-fn connector(config: &WebhookSink) -> Result<TlsConnector, String> {
+fn connector(config: &WebhookConfig) -> Result<TlsConnector, String> {
     let mut roots = RootCertStore::empty();
     match &config.ca {
         Some(path) => {

@@ -11,9 +11,10 @@ use super::transport::{Transport, close};
 use super::{
     LanStatus, PULSE_MAX, PULSE_MIN, PeerError, PeerEvent, PeerSetup, PeersHandle, accept, cluster,
 };
+use crate::api::renewal;
 use crate::config::cluster::ClusterConfig;
 use crate::model::{BootId, NodeName};
-use crate::trust::Pki;
+use crate::trust::{self, Pki};
 use quinn::Endpoint;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -105,8 +106,8 @@ fn warn_of_end(pki: &Pki) {
     if days < LAST_DAYS {
         let ends = pki.expires().strftime("%Y-%m-%d").to_string();
         tracing::warn!(
-            "the certificate of this node ends on {ends}: the other nodes refuse it from then on; \
-             join the cluster again with a new token and --replace"
+            "the certificate of this node ends on {ends}: the other nodes refuse it from then on; {}",
+            renewal(pki.node(), trust::keeps_key(pki.dir()))
         );
     }
 }

@@ -182,6 +182,27 @@ impl Resource {
     }
 }
 
+impl Rule {
+    /// Whether it looks at this resource of this node.
+    pub fn looks_at(&self, name: &str) -> bool {
+        let mut found = false;
+        self.condition.visit(&mut |condition| {
+            found |= matches!(condition, Condition::Resource(resource)
+                if resource.whose == Whose::Own && resource.names.matches(name));
+        });
+        found
+    }
+}
+
+impl Names {
+    fn matches(&self, name: &str) -> bool {
+        match self {
+            Names::One(known) => known == name,
+            Names::Every(pattern) | Names::Some(pattern) => pattern.matches(name),
+        }
+    }
+}
+
 impl Pattern {
     pub fn matches(&self, name: &str) -> bool {
         let Some((class, id)) = name.split_once('.') else { return false };

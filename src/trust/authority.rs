@@ -96,6 +96,11 @@ pub fn install(
     Pki::load(dir)
 }
 
+/// Whether the authority's key lies in this folder of keys.
+pub fn keeps_key(dir: &Path) -> bool {
+    dir.join(CA_KEY).exists()
+}
+
 /// The authority with its key, on the node that holds it.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,

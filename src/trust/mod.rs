@@ -19,7 +19,7 @@ mod pinned;
 mod pki;
 mod token;
 
-pub use authority::{Authority, SigningRequest, init, install};
+pub use authority::{Authority, SigningRequest, init, install, keeps_key};
 pub use files::refuse_member;
 pub use identity::{ClusterId, Identity, peer_node};
 pub use pinned::pinned_client_config;

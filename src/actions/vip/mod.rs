@@ -87,6 +87,19 @@ pub enum VipError {
     NoCount(#[source] io::Error),
 }
 
+impl VipError {
+    /// It will be so the next time too: the kernel was made without it.
+    pub fn is_lasting(&self) -> bool {
+        let lacks = |code| matches!(code, libc::ENOENT | libc::EOPNOTSUPP | libc::EINVAL);
+        match self {
+            VipError::NoReset(error) | VipError::NoCount(error) => {
+                error.raw_os_error().is_some_and(lacks)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// A held address. Dropping it ends the announcements and leaves the address where it is, so a
 /// daemon that ends does not take the address from a running application.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use super::super::tests::{LIMIT, QUIET, proc, until};
 use super::*;
 use crate::config::userconfig::ErrorAction;
+use crate::fixture;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tokio::time::timeout;
@@ -21,18 +21,19 @@ struct Named {
 
 impl Named {
     fn sleep() -> Named {
-        let named = Named::script("");
         let which = Command::new("sh").args(["-c", "command -v sleep"]).output().unwrap();
         let sleep = PathBuf::from(String::from_utf8(which.stdout).unwrap().trim());
-        fs::copy(fs::canonicalize(sleep).unwrap(), named.path()).unwrap();
-        named
+        Named::program(&fs::read(sleep).unwrap())
     }
 
     fn script(text: &str) -> Named {
+        Named::program(text.as_bytes())
+    }
+
+    fn program(bytes: &[u8]) -> Named {
         let name = format!("lk{:08x}", rand::random::<u32>());
         let named = Named { name, dir: tempfile::tempdir().unwrap(), children: Vec::new() };
-        fs::write(named.path(), text).unwrap();
-        fs::set_permissions(named.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fixture::program(&named.path(), bytes);
         named
     }
 
@@ -43,13 +44,7 @@ impl Named {
     fn run(&mut self, args: &[&str]) -> u32 {
         let mut command = Command::new(self.path());
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        // Another test may have forked while the file was open for writing.
-        let child = loop {
-            match command.spawn() {
-                Err(error) if error.raw_os_error() == Some(libc::ETXTBSY) => {}
-                other => break other.unwrap(),
-            }
-        };
+        let child = command.spawn().unwrap();
         let pid = child.id();
         self.children.push(child);
         pid
@@ -274,8 +269,7 @@ async fn services_are_asked_of_systemd() {
     let active = dir.path().join("active");
     let program = dir.path().join("systemctl");
     let text = format!("#!/bin/sh\ntest -e {} || exit 3\n", active.display());
-    fs::write(&program, text).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    fixture::program(&program, text.as_bytes());
     fs::write(&active, "").unwrap();
     let wanted = Proc { service: true, ..proc("web.service") };
     let (to, mut from) = mpsc::channel(16);

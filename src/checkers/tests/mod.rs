@@ -7,9 +7,9 @@ use super::*;
 use crate::actions::cgroup::ModuleGroup;
 use crate::actions::script::ScriptSetup;
 use crate::config::userconfig::{ErrorAction, Proc, When};
+use crate::fixture;
 use crate::model::{BootId, ModuleName, NodeName};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -69,8 +69,7 @@ impl Module {
 
     fn program(&self, name: &str, text: &str) {
         let path = self.around.runner.setup().active_dir.join("bin").join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        fixture::program(&path, text.as_bytes());
     }
 
     fn start(&self, kind: CheckerKind) -> (Running, mpsc::Receiver<Reading>) {

@@ -27,7 +27,7 @@ const LATER: &[(&[&str], &str)] = &[
     (&["kill"], "kill by name"),
     (&["webserver"], "web service"),
     (&["webservercfg"], "web service"),
-    (&["notification"], "notification by e-mail"),
+    (&["notification"], "notification; write watch.xml, then watch apply"),
     (&["uninstall"], "uninstall of the program; see the package manager"),
 ];
 

@@ -66,7 +66,7 @@ pub fn bench(context: &mut Context<'_>, options: &BenchOptions) -> Result<u8, Re
     let report = run.measure(context)?;
     if context.json {
         let data = report.json();
-        context.print_json(0, vec![json::measured(&report.node, data)]);
+        context.print_json(0, vec![json::found(Some(&report.node), data)]);
     } else {
         context.print(&report.text());
     }

@@ -1,8 +1,8 @@
 //! What a person can do about the state of a module. Pure.
 use super::chain::Link;
-use crate::api::ModuleView;
+use crate::api::{ModuleView, PeerView};
 use crate::cli::state::marks;
-use crate::model::{Readiness, Role};
+use crate::model::{CopyState, Readiness, Role};
 
 pub fn of(view: &ModuleView, chain: &[Link<'_>]) -> Vec<String> {
     let module = &view.module;
@@ -57,23 +57,38 @@ fn of_state(view: &ModuleView, chain: &[Link<'_>]) -> String {
             "a transition is under way, there is nothing to do yet: lockstep waitstart -m {module} \
              waits for its end"
         ),
-        (_, _) if has("notuptodate") => format!(
-            "start {name}, which has the newer copy: lockstep -H {name} start -m {module}; only if \
-             it is lost for good: lockstep stop -m {module}, then lockstep prim -m {module}"
-        ),
-        (_, _) if has("inconsistent") => format!(
+        (_, _) => of_copy(view, name)
+            .unwrap_or_else(|| "it goes on by itself when what the reason names is cured".into()),
+    }
+}
+
+/// For a copy that may only follow while nobody leads.
+fn of_copy(view: &ModuleView, name: &str) -> Option<String> {
+    let (module, replication) = (&view.module, view.replication.as_ref()?);
+    let leads =
+        |peer: &PeerView| peer.alive && peer.state.is_some_and(|state| state.role.is_primary());
+    if replication.up_to_date || view.peers.iter().any(leads) {
+        return None;
+    }
+    let half = replication.status.as_ref().map(|status| status.side.copy);
+    if half == Some(CopyState::Incomplete) {
+        return Some(format!(
             "this copy is half of a return: start {name} again; only if it is lost for good: \
              lockstep primforce -m {module}"
-        ),
-        (_, _) => "it goes on by itself when what the reason names is cured".into(),
+        ));
     }
+    let has = if replication.in_doubt { "may have" } else { "has" };
+    Some(format!(
+        "start {name}, which {has} the newer copy: lockstep -H {name} start -m {module}; only if \
+         it is lost for good: lockstep stop -m {module}, then lockstep prim -m {module}"
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::tests::fixture::{PRIM, view};
-    use crate::logbook::{Entry, texts};
+    use crate::logbook::{Entry, Level, texts};
     use crate::model::State;
 
     fn advised(view: &ModuleView, entries: &[Entry]) -> String {
@@ -83,8 +98,9 @@ mod tests {
 
     #[test]
     fn every_state_has_its_advice() {
-        let maxloop = Entry::now(&view(PRIM).module, "control", texts::stop_maxloop());
-        let behind = Entry::now(&view(PRIM).module, "rfs", texts::not_up_to_date());
+        let text = "Action stop called by maxloop";
+        let text = texts::other("stop-maxloop", Level::Critical, text);
+        let maxloop = Entry::now(&view(PRIM).module, "control", text);
         let alone = State::new(Role::Alone, Readiness::Ready);
         let starting = State::new(Role::Wait, Readiness::Transient);
         for (state, entry, said) in [
@@ -93,7 +109,6 @@ mod tests {
             (State::STOP, Some(maxloop), "userlog_"),
             (alone, None, "lockstep -H n1 start -m web"),
             (starting, None, "waitstart"),
-            (State::new(Role::Second, Readiness::NotReady), Some(behind), "lost for good"),
         ] {
             let advice = advised(&view(state), entry.as_slice());
             assert!(advice.contains(said), "{state}: {advice}");
@@ -105,5 +120,30 @@ mod tests {
         silent.settings.failover = false;
         let advice = advised(&silent, &[]);
         assert!(advice.contains("n1 is not heard") && advice.contains("failover on"), "{advice}");
+    }
+
+    /// Which copy it is stands in the view: the log says it in other words each time.
+    #[test]
+    fn a_copy_that_may_only_follow_says_whom_to_start() {
+        let mut waits = view(State::new(Role::Wait, Readiness::NotReady));
+        waits.needs_decision = false;
+        waits.peers[0].state = Some(State::STOP);
+        assert!(advised(&waits, &[]).contains("goes on by itself"));
+        let side = |view: &mut ModuleView, copy, in_doubt| {
+            let replication = view.replication.as_mut().unwrap();
+            (replication.up_to_date, replication.in_doubt) = (false, in_doubt);
+            replication.status.as_mut().unwrap().side.copy = copy;
+        };
+        for (copy, in_doubt, said) in [
+            (CopyState::Outdated, false, "start n1, which has the newer copy"),
+            (CopyState::Current, true, "start n1, which may have the newer copy"),
+            (CopyState::Incomplete, false, "lockstep primforce -m web"),
+        ] {
+            side(&mut waits, copy, in_doubt);
+            let advice = advised(&waits, &[]);
+            assert!(advice.contains(said), "{copy:?}: {advice}");
+        }
+        waits.peers[0].state = Some(PRIM);
+        assert!(advised(&waits, &[]).contains("goes on by itself"), "n1 leads already");
     }
 }

@@ -148,7 +148,17 @@ mod tests {
     }
 
     fn state(role: Role, readiness: Readiness, reason: &str) -> Entry {
-        entry(texts::local_state(State::new(role, readiness))).because(reason)
+        let text = format!("Local state {}", State::new(role, readiness));
+        decided("local-state", Level::Event, &text).because(reason)
+    }
+
+    /// As the automaton says it.
+    fn decided(code: &'static str, level: Level, text: &str) -> Entry {
+        entry(texts::other(code, level, text))
+    }
+
+    fn called(action: &str) -> Entry {
+        decided("action-called", Level::User, &format!("Action {action} called by root"))
     }
 
     fn told(entries: &[Entry]) -> Vec<String> {
@@ -158,10 +168,14 @@ mod tests {
     #[test]
     fn who_leads_alone_reads_how_the_other_was_lost() {
         let entries = [
-            entry(texts::action_called("start", "root")),
+            called("start"),
             state(Role::Prim, Readiness::Ready, "secondary is up to date"),
             entry(texts::resource_set("heartbeat.default", "down", "heart")),
-            entry(texts::alone_no_heartbeat()),
+            decided(
+                "alone-no-heartbeat",
+                Level::Event,
+                "Action alone called by heart: no heartbeat",
+            ),
             state(Role::Alone, Readiness::Transient, "no heartbeat"),
             entry(texts::script_called("start_prim", None, "userlog")),
             state(Role::Alone, Readiness::Ready, "no heartbeat from n2"),
@@ -182,16 +196,18 @@ mod tests {
     fn a_stop_by_maxloop_is_no_wish_of_a_person_and_repeats_are_counted() {
         let mut entries = vec![
             state(Role::Prim, Readiness::Ready, "primary"),
-            entry(texts::action_called("stop", "root")),
+            called("stop"),
             state(Role::Stop, Readiness::NotReady, "stop asked for"),
-            entry(texts::action_called("start", "root")),
+            called("start"),
         ];
         for _ in 0..3 {
             entries.push(entry(texts::process(false, "Process nginx not running")));
-            entries.push(entry(texts::action_by("restart", "errd")));
+            let text = "Action restart called by errd";
+            entries.push(decided("action-by", Level::Event, text));
             entries.push(state(Role::Alone, Readiness::Ready, "restarted"));
         }
-        entries.push(entry(texts::stop_maxloop()));
+        let text = "Action stop called by maxloop";
+        entries.push(decided("stop-maxloop", Level::Critical, text));
         entries.push(state(Role::Stop, Readiness::NotReady, "maxloop"));
         assert_eq!(
             told(&entries),
@@ -208,14 +224,15 @@ mod tests {
 
     #[test]
     fn ten_lines_are_enough_and_the_weighty_ones_stay() {
-        let mut entries = vec![entry(texts::fork("both nodes wrote"))];
+        let fault = "Action stop called by heart : local fault";
+        let mut entries = vec![decided("stop-local-fault", Level::Critical, fault)];
         for number in 0..40 {
             entries.push(entry(texts::resource_set(&format!("tcp.{number}"), "down", "tcpcheck")));
         }
         entries.push(state(Role::Wait, Readiness::NotReady, "a person decides"));
         let told = told(&entries);
         assert_eq!(told.len(), LINKS_MAX);
-        assert_eq!(told[0], "both nodes wrote");
+        assert_eq!(told[0], fault);
         assert_eq!(told[LINKS_MAX - 1], "Local state WAIT NotReady");
         assert_eq!(told[1], "Resource tcp.32 set to down by tcpcheck", "the newest of the light");
     }
@@ -224,7 +241,7 @@ mod tests {
     fn a_daemon_that_begins_again_is_no_beginning() {
         let entries = [
             state(Role::Second, Readiness::Ready, "secondary"),
-            entry(texts::alone_remote_stop()),
+            decided("alone-remote-stop", Level::Event, "Action alone called by heart: remote stop"),
             state(Role::Prim, Readiness::Ready, "secondary is up to date"),
             state(Role::Prim, Readiness::Transient, "secondary is up to date"),
             state(Role::Prim, Readiness::Ready, "secondary is up to date"),
@@ -237,10 +254,7 @@ mod tests {
     #[test]
     fn an_empty_log_and_a_first_life_have_a_chain_too() {
         assert_eq!(told(&[]), [""; 0]);
-        let first = [
-            entry(texts::action_called("prim", "root")),
-            state(Role::Prim, Readiness::Ready, "primary"),
-        ];
+        let first = [called("prim"), state(Role::Prim, Readiness::Ready, "primary")];
         assert_eq!(told(&first), ["Action prim called by root", "Local state PRIM Ready"]);
     }
 }

@@ -11,22 +11,52 @@
 use super::context::{Context, failed};
 use super::offline;
 use crate::api::{Command, Data, Exit, Nodes, Refusal, Reply, Response};
-use crate::api::{Finding, Grade, PreflightView};
+use crate::api::{Finding, Grade, OwnerView, PreflightView};
 use crate::config::paths::Paths;
 use crate::config::store::ModuleStore;
 use crate::model::ModuleName;
 use std::fmt::Write;
+use std::time::Duration;
 
 mod compare;
 mod links;
 mod module;
 mod node;
 
+/// A mount whose server or engine is gone never answers, and that is what is being looked for.
+const LOOK_LIMIT: Duration = Duration::from_secs(10);
+
+/// What one look has found.
+#[derive(Default)]
+struct Seen {
+    findings: Vec<Finding>,
+    owners: Vec<OwnerView>,
+}
+
+impl Seen {
+    fn of(findings: Vec<Finding>) -> Seen {
+        Seen { findings, owners: Vec::new() }
+    }
+}
+
+/// A look on a thread of its own; its silence is a finding, and the thread is left behind.
+fn limited(place: &str, limit: Duration, look: impl FnOnce() -> Seen + Send + 'static) -> Seen {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(look()));
+    let silent = |_| {
+        let text = format!("cannot be looked at: a file system did not answer within {limit:?}");
+        let remedy = "`cat /proc/mounts` names the mounts, `timeout 5 stat` on each of them finds the one \
+                      that hangs";
+        Seen::of(vec![Finding::new(Grade::Failure, "silent", place, &text, remedy)])
+    };
+    told.recv_timeout(limit).unwrap_or_else(silent)
+}
+
 /// What this machine says of itself, and of the module or of all that are installed.
 pub fn look(paths: &Paths, module: Option<&ModuleName>) -> Result<Response, Refusal> {
     let clock = format!("{:.6}", jiff::Timestamp::now());
-    let mut findings = Vec::new();
-    node::look(paths, &mut findings);
+    let own = paths.clone();
+    let mut seen = limited("this node", LOOK_LIMIT, move || Seen::of(node::look(&own)));
     let store = ModuleStore::new(paths.clone());
     let installed = store.list().map_err(|error| offline::refusal(&error))?;
     let known = |name: &ModuleName| installed.iter().any(|module| module.name == *name);
@@ -35,10 +65,15 @@ pub fn look(paths: &Paths, module: Option<&ModuleName>) -> Result<Response, Refu
     {
         return Ok(Response::no_module(name));
     }
-    let mut owners = Vec::new();
-    for installed in installed.iter().filter(|one| module.is_none_or(|name| one.name == *name)) {
-        module::look(paths, &store, installed, &mut findings, &mut owners);
+    for installed in installed.into_iter().filter(|one| module.is_none_or(|m| one.name == *m)) {
+        let place = format!("module {}", installed.name);
+        let (paths, store) = (paths.clone(), store.clone());
+        let look = move || module::look(&paths, &store, &installed);
+        let found = limited(&place, LOOK_LIMIT, look);
+        seen.findings.extend(found.findings);
+        seen.owners.extend(found.owners);
     }
+    let Seen { findings, owners } = seen;
     let accounts = compare::accounts();
     Ok(Response::data(Data::Preflight(PreflightView { clock, findings, owners, accounts })))
 }
@@ -47,7 +82,13 @@ pub fn preflight(context: &mut Context<'_>) -> Result<u8, Refusal> {
     let mut replies = context.do_or_ask(Command::Preflight)?;
     let daemon = context.daemon_answers();
     if daemon {
-        links::add(context, &mut replies)?;
+        if let Err(refusal) = links::add(context, &mut replies) {
+            let text = format!("does not say how the ways to other nodes are: {}", refusal.text);
+            for view in views(&mut replies) {
+                let daemon = "lockstep daemon";
+                view.findings.push(Finding::new(Grade::Failure, "daemon", daemon, &text, ""));
+            }
+        }
     } else if let Some(view) = views(&mut replies).into_iter().next() {
         view.findings.push(Finding::new(
             Grade::Failure,

@@ -1,6 +1,6 @@
 //! One module on this machine: what a start, a take-over or a reboot would stumble over.
-use super::{compare, node};
-use crate::api::{Finding, Grade, OwnerView};
+use super::{Seen, compare, node};
+use crate::api::{Finding, Grade};
 use crate::config::checks::ready_to_start;
 use crate::config::paths::Paths;
 use crate::config::store::{ActiveModule, Installed, ModuleStore};
@@ -16,13 +16,8 @@ use std::process::{Command, Stdio};
 const DATA_BYTES_LOW: u64 = 256 << 20;
 const DATA_BYTES_MIN: u64 = 4 << 20;
 
-pub fn look(
-    paths: &Paths,
-    store: &ModuleStore,
-    installed: &Installed,
-    findings: &mut Vec<Finding>,
-    owners: &mut Vec<OwnerView>,
-) {
+pub(super) fn look(paths: &Paths, store: &ModuleStore, installed: &Installed) -> Seen {
+    let Seen { mut findings, mut owners } = Seen::default();
     let name = &installed.name;
     let place = format!("module {name}");
     let mut say = |grade, check: &str, text: &str, remedy: &str| {
@@ -32,7 +27,8 @@ pub fn look(
         Ok(active) => active,
         Err(error) => {
             let remedy = format!("lockstep confcheck -m {name}, then lockstep config -m {name}");
-            return say(Grade::Failure, "configuration", &error.to_string(), &remedy);
+            say(Grade::Failure, "configuration", &error.to_string(), &remedy);
+            return Seen { findings, owners };
         }
     };
     if installed.edited != active.digest {
@@ -56,11 +52,12 @@ pub fn look(
             say(Grade::Failure, "autostart", &text, &format!("systemctl disable {service}"));
         }
     }
-    scripts(&active.dir.join("bin"), findings);
+    scripts(&active.dir.join("bin"), &mut findings);
     for dir in active.config.rfs.iter().flat_map(|rfs| &rfs.dirs) {
         findings.extend(node::room(&dir.path, DATA_BYTES_LOW, DATA_BYTES_MIN));
         owners.extend(compare::owners(name, &dir.path));
     }
+    Seen { findings, owners }
 }
 
 /// The data link's port is somebody else's; an engine that runs holds it rightly.
@@ -87,9 +84,11 @@ fn services(config: &UserConfig) -> BTreeSet<String> {
     names.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
+/// A systemd that hangs enables nothing, and leaves time for the rest of the look.
 fn is_enabled(service: &str) -> bool {
-    let mut asked = Command::new("systemctl");
-    asked.args(["is-enabled", "--", service]).stdin(Stdio::null()).stderr(Stdio::null());
+    let mut asked = Command::new("timeout");
+    asked.args(["2", "systemctl", "is-enabled", "--", service]);
+    asked.stdin(Stdio::null()).stderr(Stdio::null());
     asked.output().is_ok_and(|output| {
         let word = String::from_utf8_lossy(&output.stdout);
         ["enabled", "enabled-runtime"].contains(&word.trim())

@@ -1,27 +1,28 @@
 //! The machine: rights, kernel, disks, addresses, certificate.
-use crate::api::{Finding, Grade};
+use super::super::cluster::own_addresses;
+use crate::api::{CERTIFICATE_DAYS, Finding, Grade, renewal};
 use crate::capture::ring::Ring;
 use crate::config::cluster::ClusterConfig;
 use crate::config::paths::Paths;
-use crate::trust::Pki;
+use crate::trust::{self, Pki};
 use std::fs::OpenOptions;
-use std::net::IpAddr;
 use std::path::Path;
 
 /// Memory and logs of all modules fit into this much for a long time.
 const STATE_BYTES_LOW: u64 = 256 << 20;
 /// Less, and the next checkpoint may not be written.
 const STATE_BYTES_MIN: u64 = 16 << 20;
-const CERTIFICATE_DAYS_LOW: i64 = 30;
 
-pub fn look(paths: &Paths, findings: &mut Vec<Finding>) {
+pub fn look(paths: &Paths) -> Vec<Finding> {
+    let mut findings = Vec::new();
     findings.extend(rights());
     findings.extend(fuse(Path::new("/dev/fuse")));
     findings.extend(ring());
     for dir in [&paths.lib, &paths.log] {
         findings.extend(room(dir, STATE_BYTES_LOW, STATE_BYTES_MIN));
     }
-    membership(paths, findings);
+    membership(paths, &mut findings);
+    findings
 }
 
 fn rights() -> Option<Finding> {
@@ -82,7 +83,8 @@ fn membership(paths: &Paths, findings: &mut Vec<Finding>) {
         }
     };
     let left = pki.expires().duration_since(jiff::Timestamp::now()).as_hours() / 24;
-    findings.extend(certificate(&paths.pki().join("node.crt"), left));
+    let remedy = renewal(pki.node(), trust::keeps_key(pki.dir()));
+    findings.extend(certificate(&paths.pki().join("node.crt"), left, &remedy));
     let own = own_addresses();
     for lan in &cluster.lans {
         let place = format!("lan {} in {}", lan.name, path.display());
@@ -95,26 +97,13 @@ fn membership(paths: &Paths, findings: &mut Vec<Finding>) {
     }
 }
 
-fn certificate(path: &Path, days: i64) -> Option<Finding> {
-    let remedy = "lockstep cluster token on the other node, then here: lockstep cluster join … \
-                  --replace --force";
+fn certificate(path: &Path, days: i64, remedy: &str) -> Option<Finding> {
     let (grade, text) = match days {
         days if days < 0 => (Grade::Failure, "has expired: no node talks to this one".to_owned()),
-        days if days < CERTIFICATE_DAYS_LOW => (Grade::Warning, format!("expires in {days} days")),
+        days if days < CERTIFICATE_DAYS => (Grade::Warning, format!("expires in {days} days")),
         _ => return None,
     };
     Some(Finding::new(grade, "certificate", &path.display().to_string(), &text, remedy))
-}
-
-/// Empty: the kernel did not say.
-fn own_addresses() -> Vec<IpAddr> {
-    let all = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    let address = |interface: nix::ifaddrs::InterfaceAddress| {
-        let storage = interface.address?;
-        let v4 = storage.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-        v4.or_else(|| storage.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
-    };
-    all.filter_map(address).collect()
 }
 
 #[cfg(test)]
@@ -123,10 +112,25 @@ mod tests {
 
     #[test]
     fn a_certificate_is_mentioned_a_month_before_its_end() {
-        let grade = |days| certificate(Path::new("c"), days).map(|finding| finding.grade);
+        let grade = |days| certificate(Path::new("c"), days, "").map(|finding| finding.grade);
         assert_eq!(grade(-1), Some(Grade::Failure));
         assert_eq!(grade(29), Some(Grade::Warning));
         assert_eq!(grade(30), None);
+    }
+
+    /// A remedy that the command line refuses is none.
+    #[test]
+    fn a_certificate_is_renewed_by_a_command_that_there_is() {
+        let node = crate::model::NodeName::new("n1").unwrap();
+        for keeps_key in [true, false] {
+            let text = renewal(&node, keeps_key);
+            assert_eq!(text.contains("copy ca.key"), keeps_key, "{text}");
+            let (_, join) = text.split_once("here lockstep ").unwrap();
+            let join = join.split(',').next().unwrap().replace("ADDRESS", "192.0.2.1");
+            let words = join.split_whitespace().map(Into::into);
+            let parsed = crate::cli::args::parse("lockstep", words);
+            assert!(parsed.is_ok(), "{join}: {:?}", parsed.err());
+        }
     }
 
     #[test]

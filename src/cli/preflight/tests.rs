@@ -83,5 +83,41 @@ fn what_will_fail_is_exit_three_with_a_document_all_the_same() {
 fn a_node_that_does_not_answer_is_told_apart() {
     let daemon = daemon(&[PRIM], None);
     let ran = lockstep("-H n1,n2 preflight -m web", &daemon.paths);
-    assert_ne!(ran.code, 2, "{}", ran.err);
+    assert_eq!(ran.code, 6, "{}", ran.err);
+    assert!(ran.err.contains("n1: node n1 did not answer: no connection"), "{}", ran.err);
+    assert!(!ran.err.contains("n2:"), "{}", ran.err);
+}
+
+/// What is looked for must not be what the look dies of.
+#[test]
+fn what_does_not_answer_is_a_finding() {
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let look = move || {
+        let _ = held.recv();
+        Seen::default()
+    };
+    let seen = limited("module web", Duration::from_millis(20), look);
+    assert_eq!(
+        (seen.findings[0].grade, seen.findings[0].check.as_str()),
+        (Grade::Failure, "silent")
+    );
+    drop(hold);
+    let quick = limited("module web", Duration::from_secs(10), Seen::default);
+    assert!(quick.findings.is_empty());
+}
+
+#[test]
+fn a_daemon_that_says_nothing_takes_no_finding_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    assert_eq!(lockstep("module install -m web", &paths).code, 0);
+    std::fs::create_dir_all(&paths.run).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(paths.daemon_socket()).unwrap();
+    // Ends every conversation before it has begun.
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let ran = lockstep("preflight -m web", &paths);
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    for part in ["failure  lockstep daemon: does not say", "failure  module web: ", "cluster.xml"] {
+        assert!(ran.out.contains(part), "{part}: {}", ran.out);
+    }
 }

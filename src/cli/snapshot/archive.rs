@@ -1,4 +1,6 @@
 //! The zip file of a snapshot, made in memory. What looks like a key does not get in.
+use super::secrets::Secrets;
+use crate::config::archive::EXPANDED;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
@@ -16,12 +18,13 @@ pub struct Archive {
     zip: ZipWriter<Cursor<Vec<u8>>>,
     taken: BTreeSet<String>,
     error: Option<String>,
+    secrets: Secrets,
 }
 
 impl Archive {
-    pub fn new() -> Archive {
+    pub fn new(secrets: Secrets) -> Archive {
         let zip = ZipWriter::new(Cursor::new(Vec::new()));
-        Archive { zip, taken: BTreeSet::new(), error: None }
+        Archive { zip, taken: BTreeSet::new(), error: None, secrets }
     }
 
     pub fn text(&mut self, name: &str, text: &str) {
@@ -66,10 +69,13 @@ impl Archive {
     fn bytes(&mut self, name: &str, bytes: &[u8]) {
         let is_key = KEY_NAMES.iter().any(|end| name.ends_with(end))
             || bytes.windows(KEY_MARK.len()).any(|window| window == KEY_MARK);
-        let masked = if name.ends_with(".xml") { mask(bytes) } else { None };
-        let bytes = match is_key {
-            true => b"left out: this is a key\n".as_slice(),
-            false => masked.as_deref().unwrap_or(bytes),
+        let shown = match is_key {
+            true => b"left out: this is a key\n".to_vec(),
+            // It has every macro in its place, and says nothing that its source does not.
+            false if name.ends_with(EXPANDED) => {
+                b"left out: it is made of userconfig.xml\n".to_vec()
+            }
+            false => self.secrets.hide(bytes, name.ends_with(".xml")),
         };
         if !self.taken.insert(name.to_owned()) {
             return;
@@ -79,7 +85,7 @@ impl Archive {
             .zip
             .start_file(name, options)
             .map_err(|error| error.to_string())
-            .and_then(|()| self.zip.write_all(bytes).map_err(|error| error.to_string()));
+            .and_then(|()| self.zip.write_all(&shown).map_err(|error| error.to_string()));
         if let Err(error) = written {
             self.error.get_or_insert(format!("cannot pack {name}: {error}"));
         }
@@ -111,11 +117,4 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
 
 fn base(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// Values of macros and variables whose names speak of secrets.
-fn mask(bytes: &[u8]) -> Option<Vec<u8>> {
-    let secret = r#"(?i)(name\s*=\s*["'][^"']*(?:pass|secret|token)[^"']*["']\s+value\s*=\s*)("[^"]*"|'[^']*')"#;
-    let secret = regex::bytes::Regex::new(secret).ok()?;
-    Some(secret.replace_all(bytes, b"$1\"***\"".as_slice()).into_owned())
 }

@@ -10,14 +10,17 @@
 //! It works without a daemon; what cannot be had is named in its place. Keys and tokens stay here:
 //! the folder of keys is not looked into, and [`archive`] leaves out whatever looks like a key.
 use super::context::{Context, failed, io_refusal, usage};
-use super::{json, offline, preflight};
-use crate::api::{Command, Nodes, Refusal, Reply, Response};
+use super::{files, json, offline, preflight};
+use crate::api::{Command, Nodes, Refusal, Reply};
+use crate::config::paths::Paths;
 use crate::config::store::ModuleStore;
 use crate::model::ModuleName;
 use archive::Archive;
+use secrets::Secrets;
 use std::path::{Path, PathBuf};
 
 mod archive;
+mod secrets;
 
 /// Logs of scripts, the newest.
 const FILES_MAX: usize = 300;
@@ -44,7 +47,7 @@ pub fn snapshot(context: &mut Context<'_>, file: Option<PathBuf>) -> Result<u8, 
     }
     let modules = meant(context)?;
     let file = file.unwrap_or_else(|| PathBuf::from(file_name(context.module.as_ref())));
-    let mut archive = Archive::new();
+    let mut archive = Archive::new(secrets(&context.paths)?);
     archive.text("README.txt", README);
     node(&mut archive);
     state(context, &mut archive);
@@ -58,7 +61,8 @@ pub fn snapshot(context: &mut Context<'_>, file: Option<PathBuf>) -> Result<u8, 
         archive.folder(&format!("{folder}/log"), &paths.module_log_dir(module), FILES_MAX);
     }
     let bytes = archive.finish().map_err(failed)?;
-    write(&file, &bytes).map_err(|error| io_refusal("write", &file, &error))?;
+    // Nobody else's to read.
+    files::replace(&file, &bytes, 0o600).map_err(|error| io_refusal("write", &file, &error))?;
     let size = bytes.len() as u64;
     if context.json {
         let data = serde_json::json!({ "file": file.to_string_lossy(), "bytes": size });
@@ -81,11 +85,29 @@ fn meant(context: &Context<'_>) -> Result<Vec<ModuleName>, Refusal> {
     match &context.module {
         None => Ok(installed),
         Some(module) if installed.contains(module) => Ok(vec![module.clone()]),
-        Some(module) => match Response::no_module(module) {
-            Response::Refused(refusal) => Err(refusal),
-            _ => Err(failed("no such module")),
-        },
+        Some(module) => Err(Refusal::no_module(module)),
     }
+}
+
+/// Of all modules, whichever is meant: the daemon's log is about each of them.
+fn secrets(paths: &Paths) -> Result<Secrets, Refusal> {
+    let mut secrets = Secrets::default();
+    let store = ModuleStore::new(paths.clone());
+    for module in store.list().map_err(|error| offline::refusal(&error))? {
+        let name = &module.name;
+        for copy in [paths.module_edited(name), paths.module_active(name)] {
+            let text = std::fs::read(copy.join("conf/userconfig.xml"));
+            secrets.learn_xml(&text.unwrap_or_default());
+        }
+        // As they are when macros have been put in.
+        let config = store.active(name).map(|active| active.config);
+        for (name, value) in
+            config.iter().flat_map(|config| config.macros.iter().chain(&config.vars))
+        {
+            secrets.learn(name, value);
+        }
+    }
+    Ok(secrets)
 }
 
 fn file_name(module: Option<&ModuleName>) -> String {
@@ -123,10 +145,10 @@ fn output(command: &[&str]) -> String {
 fn state(context: &mut Context<'_>, archive: &mut Archive) {
     let module = context.module.take();
     let here = offline::answer(&context.paths, &context.request(Command::ModuleList));
-    let here = here.map(|response| vec![Reply { node: None, last: true, response }]);
+    let here = here.map(|response| vec![Reply::here(response)]);
     archive.text("state/modules.json", &document(Ok(here.unwrap_or_default())));
     let looked = preflight::look(&context.paths, None);
-    let looked = looked.map(|response| vec![Reply { node: None, last: true, response }]);
+    let looked = looked.map(|response| vec![Reply::here(response)]);
     archive.text("state/preflight.json", &document(looked));
     for (name, command) in [("state.json", Command::State), ("cluster.json", Command::ClusterState)]
     {
@@ -147,19 +169,6 @@ fn document(answer: Result<Vec<Reply>, Refusal>) -> String {
     format!("{:#}\n", json::document(0, answers))
 }
 
-/// Old or new, never half, and nobody else's to read.
-fn write(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut name = file.as_os_str().to_owned();
-    name.push(".new");
-    let draft = PathBuf::from(name);
-    let mut options = std::fs::OpenOptions::new();
-    options.create(true).write(true).truncate(true).mode(0o600);
-    options.open(&draft)?.write_all(bytes)?;
-    std::fs::rename(&draft, file)
-}
-
 const README: &str = "\
 Snapshot of a Lockstep node, made by `lockstep snapshot`.
 
@@ -167,8 +176,8 @@ node/     this machine       state/    what the nodes say (JSON)
 cluster/  cluster.xml, log   modules/  configuration and logs of each module
 
 Keys, certificates and tokens are not in it, and values of variables whose names speak of
-passwords are masked. Scripts and their logs are as they are: look them through before you
-give this away.
+passwords are masked wherever they occur. Other passwords in scripts and logs are as they are:
+look them through before you give this away.
 ";
 
 #[cfg(test)]

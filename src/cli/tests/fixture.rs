@@ -1,14 +1,11 @@
 //! A daemon made of fixed answers, and a way to run command lines.
 use crate::api::{
-    Command, Data, Fanout, Handler, HeartbeatView, ModuleView, PeerView, ProcessView, Refusal,
-    Remote, ReplicationView, Replies, Request, ResourceView, Response, SettingsView,
+    Command, Data, Fanout, Handler, ModuleView, ProcessView, Refusal, Remote, Replies, Request,
+    ResourceView, Response,
 };
 use crate::cli::{Output, run};
 use crate::config::paths::Paths;
-use crate::model::{
-    BootId, CopyState, EngineMode, EngineStatus, Level, Lineage, ModuleName, NodeName, Position,
-    Progress, Readiness, Role, Seq, Side, State,
-};
+use crate::model::{EngineMode, ModuleName, NodeName, Progress, Readiness, Role, State};
 use futures_util::future::BoxFuture;
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,23 +38,6 @@ pub fn module() -> ModuleName {
     ModuleName::new("web").unwrap()
 }
 
-pub fn side() -> Side {
-    Side {
-        node: node("n2"),
-        boot: BootId(1),
-        lineage: Lineage::default(),
-        position: Position { epoch: None, seq: Seq(1200) },
-        exact: true,
-        copy: CopyState::Current,
-        lost_volatile: false,
-        sole: false,
-        dirty_base: None,
-        dirty_objects: 0,
-        dirty_bytes: 0,
-        window: None,
-    }
-}
-
 pub fn view(state: State) -> ModuleView {
     let progress = Progress {
         plan: "zones".into(),
@@ -72,55 +52,17 @@ pub fn view(state: State) -> ModuleView {
         finished: false,
     };
     let transient = state.readiness == Readiness::Transient;
-    ModuleView {
-        node: node("n2"),
-        module: module(),
-        id: 3,
-        state,
-        since: Some("2026-02-03T04:05:06Z".into()),
-        reason: "return from n1 is under way".into(),
-        needs_decision: state == State::new(Role::Wait, Readiness::NotReady),
-        epoch: 7,
-        policy: Some("both-alone".into()),
-        peers: vec![PeerView {
-            node: node("n1"),
-            state: Some(State::new(Role::Prim, Readiness::Ready)),
-            alive: true,
-            config_digest: Some("0123456789abcdef".into()),
-            heartbeats: vec![HeartbeatView { lan: "default".into(), up: true, age_ms: Some(80) }],
-        }],
-        replication: Some(ReplicationView {
-            level: Level::Mirror,
-            dirs: vec!["/srv/web".into()],
-            engine_pid: Some(4711),
-            status: Some(EngineStatus {
-                mode: EngineMode::FollowingReturn,
-                side: side(),
-                peer: Some(node("n1")),
-                link_up: true,
-                applied: Seq(1200),
-                acknowledged: Seq(1200),
-                durable: Seq(1100),
-                operations: 40,
-                bytes: 163_840,
-                latency_p50_us: 180,
-                latency_p99_us: 900,
-                held: 0,
-                progress: transient.then_some(progress),
-                features: vec!["io_uring".into()],
-            }),
-            up_to_date: !transient,
-            in_doubt: false,
-            in_sync: !transient,
-        }),
-        addresses: Vec::new(),
-        config_digest: "0123456789abcdef".into(),
-        config_date: Some("2026-02-03T04:00:00Z".into()),
-        settings: SettingsView::default(),
-        resources: Vec::new(),
-        loops: 0,
-        loops_max: 3,
-    }
+    let mut view = ModuleView::sample("n2", "n1");
+    view.state = state;
+    view.reason = "return from n1 is under way".into();
+    view.needs_decision = state == State::new(Role::Wait, Readiness::NotReady);
+    view.peers[0].state = Some(PRIM);
+    let replication = view.replication.as_mut().unwrap();
+    (replication.up_to_date, replication.in_sync) = (!transient, !transient);
+    let status = replication.status.as_mut().unwrap();
+    status.mode = EngineMode::FollowingReturn;
+    status.progress = transient.then_some(progress);
+    view
 }
 
 fn processes() -> Vec<ProcessView> {
@@ -182,7 +124,7 @@ impl Handler for Canned {
             }
             (Command::Processes, None) => Response::data(Data::Processes(processes())),
             (Command::ResourceGet { .. }, None) => Response::data(Data::Resources(resources())),
-            (Command::Metrics, _) => {
+            (Command::Metrics, None) => {
                 Response::data(Data::Metrics("lockstep_up 1\n# EOF\n".to_owned()))
             }
             (_, Some(refusal)) => Response::Refused(refusal.clone()),
@@ -205,7 +147,7 @@ impl Remote for Others {
     }
     fn call(&self, node: NodeName, request: Request) -> BoxFuture<'_, Result<Response, String>> {
         let answer = match request.command {
-            Command::Stop => Err("no connection".to_owned()),
+            Command::Stop | Command::Preflight => Err("no connection".to_owned()),
             _ => Ok(Response::ok_with(format!("hello from {node}"))),
         };
         Box::pin(async { answer })

@@ -2,8 +2,7 @@
 use super::fixture::{PRIM, daemon, lockstep, module, run_as};
 use crate::api::{Command, Switch};
 use crate::config::paths::Paths;
-use crate::logbook::{Entry, Logbook, texts};
-use crate::model::State;
+use crate::logbook::{Entry, Level, Logbook, texts};
 
 #[test]
 fn watched_processes_are_a_table_and_a_document() {
@@ -54,7 +53,12 @@ fn explain_reads_the_log_without_a_daemon_and_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let paths = Paths::below(dir.path());
     let book = Logbook::open(&paths, &module()).unwrap();
-    for text in [texts::local_state(PRIM), texts::stop_maxloop(), texts::local_state(State::STOP)] {
+    for (code, level, text) in [
+        ("local-state", Level::Event, "Local state PRIM Ready"),
+        ("stop-maxloop", Level::Critical, "Action stop called by maxloop"),
+        ("local-state", Level::Event, "Local state STOP NotReady"),
+    ] {
+        let text = texts::other(code, level, text);
         book.write(&Entry::now(&module(), "control", text)).unwrap();
     }
     let ran = lockstep("explain -m web", &paths);
@@ -68,6 +72,19 @@ fn explain_reads_the_log_without_a_daemon_and_says_what_to_do() {
     let data = &document["answers"][0]["data"];
     assert_eq!(data["chain"][0]["code"], "stop-maxloop");
     assert_eq!(data["role"], serde_json::Value::Null);
+}
+
+/// The daemon is told to read what `init` has written; that is no command of its own.
+#[test]
+fn what_begins_a_cluster_beside_a_daemon_is_one_command() {
+    let daemon = daemon(&[PRIM], None);
+    let ran = lockstep("cluster init --node n1 --addr 192.0.2.1", &daemon.paths);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let seen = daemon.canned.seen.lock().unwrap();
+    let noted = seen.iter().filter_map(crate::api::Noted::of).count();
+    assert_eq!((seen.len(), noted), (1, 0));
+    let ran = lockstep("cmdlog", &daemon.paths);
+    assert_eq!(ran.out.lines().count(), 1, "{}", ran.out);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Goal: `metrics` and `watch` tell programs that watch what holds, and people what is wrong.
 use super::fixture::{PRIM, daemon, lockstep};
+use crate::api::{Exit, Refusal};
 use crate::config::paths::Paths;
+use std::io::{BufRead, BufReader, Write};
 
 #[test]
 fn metrics_are_printed_or_replace_a_file() {
@@ -31,6 +33,36 @@ fn a_daemon_that_is_not_there_is_a_number_too() {
     let ran = lockstep(&format!("metrics --output {}", file.display()), &paths);
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
     assert!(std::fs::read_to_string(&file).unwrap().contains("\nlockstep_up 0\n"));
+}
+
+#[test]
+fn only_a_daemon_that_does_not_answer_is_down() {
+    let refuse = |exit| {
+        let refusal = Refusal { code: "no".into(), text: "refused".into(), exit };
+        let daemon = daemon(&[PRIM], Some(refusal));
+        std::fs::create_dir_all(&daemon.paths.etc).unwrap();
+        let file = daemon.paths.etc.join("x.prom");
+        std::fs::write(&file, "old").unwrap();
+        let line = format!("metrics --output {}", file.display());
+        (lockstep(&line, &daemon.paths).code, std::fs::read_to_string(&file).unwrap())
+    };
+    let (code, text) = refuse(Exit::Failed);
+    assert!(code == 1 && text.contains("\nlockstep_up 0\n"), "{code}: {text}");
+    assert_eq!(refuse(Exit::NotAuthorised), (4, "old".to_owned()));
+    // Not an answer of this program: nobody knows what it means.
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    std::fs::create_dir_all(&paths.run).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(paths.daemon_socket()).unwrap();
+    let answering = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut asked = String::new();
+        BufReader::new(&stream).read_line(&mut asked).unwrap();
+        (&stream).write_all(b"nonsense\n").unwrap();
+    });
+    let ran = lockstep("metrics", &paths);
+    answering.join().unwrap();
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{}", ran.err);
 }
 
 #[test]

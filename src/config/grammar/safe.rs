@@ -3,8 +3,8 @@ use super::Kind::{
     AbsolutePath, Choice, Count, Host, Netmask, RelativePath, Switch, Text, Time, Variable, Word,
 };
 use super::Unit::{Hours, Milliseconds, Minutes, Seconds};
+use super::checks::{CHECK, ERRD, FAILOVER, VHOST};
 use super::farm::{FARM, LOADBALANCING_LIST, VIRTUAL_INTERFACE};
-use super::watch::{CHECK, ERRD, FAILOVER, VHOST};
 use super::{Rule, acting, attribute, blank, later, many, needless, once, required};
 
 pub static SAFE: Rule = acting("safe", &[], &[many(&MACRO), once(&SERVICE)]);
@@ -29,7 +29,7 @@ static SERVICE: Rule = acting(
                 Some("both-alone"),
             ),
             &["both-alone"],
-            "both-alone is the only policy today: after a cut of all networks both nodes run ALONE",
+            "it chooses nothing yet: both-alone, or the witness where there is <splitbrain>",
         ),
         attribute("start", Choice(&["unchecked", "checked"]), Some("unchecked")),
     ],

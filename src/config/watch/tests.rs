@@ -38,10 +38,13 @@ fn receivers_are_read_in_the_order_of_the_file() {
          <mail server='mx' from='a@b.c' to='d@e.f, g@h.i' user='u' password_file='/p'/></watch>",
     );
     let config = config.unwrap();
-    let [SinkConfig::Webhook(webhook), SinkConfig::Command(command), SinkConfig::Mail(mail)] =
-        config.sinks.as_slice()
+    let [
+        ReceiverConfig::Webhook(webhook),
+        ReceiverConfig::Command(command),
+        ReceiverConfig::Mail(mail),
+    ] = config.receivers.as_slice()
     else {
-        panic!("{:?}", config.sinks)
+        panic!("{:?}", config.receivers)
     };
     assert_eq!((webhook.url.host(), command.timeout.as_secs()), (Some("h"), 30));
     assert_eq!((mail.port, mail.tls, mail.to.len()), (587, MailTls::StartTls, 2));
@@ -70,6 +73,6 @@ fn a_receiver_that_cannot_be_meant_is_a_mistake() {
         let said = mistakes(&format!("<watch>{bad}</watch>"));
         assert!(said.len() == 1 && said[0].contains(part), "{bad}: {said:#?}");
     }
-    let many = "<command path='/x'/>".repeat(SINKS_MAX + 1);
+    let many = "<command path='/x'/>".repeat(RECEIVERS_MAX + 1);
     assert!(mistakes(&format!("<watch>{many}</watch>"))[0].contains("at most"));
 }

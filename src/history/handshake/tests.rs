@@ -1,8 +1,7 @@
 //! Stories from the field, one a test: what happened, and what must be said.
 use super::{discard, handshake};
 use crate::model::{
-    BootId, CopyState, EpochId, EpochKind, EpochRecord, Lineage, NodeName, Plan, Position, Seq,
-    Side,
+    CopyState, EpochId, EpochKind, EpochRecord, Lineage, NodeName, Plan, Position, Seq, Side,
 };
 
 fn epoch(id: u128, node: &str, first_seq: u64, before: &Lineage) -> EpochRecord {
@@ -19,20 +18,7 @@ fn epoch(id: u128, node: &str, first_seq: u64, before: &Lineage) -> EpochRecord 
 }
 
 fn side(node: &str, lineage: Lineage) -> Side {
-    Side {
-        node: NodeName::new(node).unwrap(),
-        boot: BootId(1),
-        lineage,
-        position: Position { epoch: None, seq: Seq(0) },
-        exact: true,
-        copy: CopyState::Current,
-        lost_volatile: false,
-        sole: false,
-        dirty_base: None,
-        dirty_objects: 0,
-        dirty_bytes: 0,
-        window: None,
-    }
+    Side { lineage, ..Side::sample(node) }
 }
 
 fn at(epoch: u128, seq: u64) -> Position {

@@ -1,6 +1,7 @@
 //! Real receivers on loopback: an SMTP server, an HTTP server with and without TLS, a program.
 use super::*;
 use crate::config::WatchConfig;
+use crate::fixture::program;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +10,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-fn sinks(xml: &str) -> Vec<Result<Sink, String>> {
+fn receivers(xml: &str) -> Vec<Result<Receiver, String>> {
     let config = WatchConfig::parse(Path::new("watch.xml"), &format!("<watch>{xml}</watch>"));
-    prepare(&config.unwrap().sinks).into_iter().map(|(_, sink)| sink).collect()
+    prepare(&config.unwrap().receivers).into_iter().map(|(_, receiver)| receiver).collect()
 }
 
-fn sink(xml: &str) -> Sink {
-    sinks(xml).remove(0).unwrap_or_else(|reason| panic!("{reason}"))
+fn receiver(xml: &str) -> Receiver {
+    receivers(xml).remove(0).unwrap_or_else(|reason| panic!("{reason}"))
 }
 
 async fn listen() -> (TcpListener, u16) {
@@ -115,9 +116,9 @@ fn mail(port: u16, more: &str) -> String {
 #[tokio::test]
 async fn a_mail_reaches_an_smtp_server() {
     let (port, server) = smtp("250 fine", Protection::None).await;
-    let sink = sink(&mail(port, "tls=\"none\""));
-    sink.send(&batch(&["module web is ALONE Ready", "more"])).await.unwrap();
-    drop(sink);
+    let receiver = receiver(&mail(port, "tls=\"none\""));
+    receiver.send(&batch(&["module web is ALONE Ready", "more"])).await.unwrap();
+    drop(receiver);
     let said = server.await.unwrap();
     for part in [
         "MAIL FROM:<lockstep@example.org>",
@@ -134,10 +135,10 @@ async fn a_mail_reaches_an_smtp_server() {
 #[tokio::test]
 async fn a_server_that_refuses_or_has_no_tls_is_a_failure_with_its_words() {
     let (port, _server) = smtp("550 nobody here", Protection::None).await;
-    let error = sink(&mail(port, "tls=\"none\"")).send(&batch(&["a"])).await.unwrap_err();
+    let error = receiver(&mail(port, "tls=\"none\"")).send(&batch(&["a"])).await.unwrap_err();
     assert!(error.contains("nobody here"), "{error}");
     let (port, server) = smtp("250 fine", Protection::None).await;
-    sink(&mail(port, "")).send(&batch(&["a"])).await.unwrap_err();
+    receiver(&mail(port, "")).send(&batch(&["a"])).await.unwrap_err();
     assert!(!server.await.unwrap().contains("MAIL FROM"), "nothing is said in the clear");
 }
 
@@ -156,9 +157,9 @@ async fn a_password_goes_through_tls_to_a_known_server_only() {
         [("starttls", Protection::StartTls(tls.clone())), ("tls", Protection::Tls(tls.clone()))];
     for (word, protection) in both {
         let (port, server) = smtp("250 fine", protection).await;
-        let sink = sink(&mail(port, &more(word)));
-        sink.send(&batch(&["a"])).await.unwrap_or_else(|reason| panic!("{word}: {reason}"));
-        drop(sink);
+        let receiver = receiver(&mail(port, &more(word)));
+        receiver.send(&batch(&["a"])).await.unwrap_or_else(|reason| panic!("{word}: {reason}"));
+        drop(receiver);
         let said = server.await.unwrap();
         // NUL u NUL secret, in base64.
         assert!(said.contains("AUTH PLAIN AHUAc2VjcmV0"), "{word}: {said}");
@@ -166,7 +167,7 @@ async fn a_password_goes_through_tls_to_a_known_server_only() {
     }
     acceptor(&ca);
     let (port, _server) = smtp("250 fine", Protection::Tls(tls)).await;
-    sink(&mail(port, &more("tls"))).send(&batch(&["a"])).await.unwrap_err();
+    receiver(&mail(port, &more("tls"))).send(&batch(&["a"])).await.unwrap_err();
 }
 
 /// Answers one request with `status`, and gives the request.
@@ -201,9 +202,9 @@ async fn answer(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, status: &
 #[tokio::test]
 async fn a_webhook_gets_the_document() {
     let (port, server) = http("204 No Content", None).await;
-    let sink = sink(&format!("<webhook url=\"http://127.0.0.1:{port}/hook?key=k\"/>"));
-    sink.send(&batch(&["a"])).await.unwrap();
-    assert!(!sink.target.contains("key"), "{}", sink.target);
+    let receiver = receiver(&format!("<webhook url=\"http://127.0.0.1:{port}/hook?key=k\"/>"));
+    receiver.send(&batch(&["a"])).await.unwrap();
+    assert!(!receiver.target.contains("key"), "{}", receiver.target);
     let said = server.await.unwrap();
     let (head, body) = said.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("POST /hook?key=k HTTP/1.1\r\n"), "{head}");
@@ -211,8 +212,8 @@ async fn a_webhook_gets_the_document() {
     let value: serde_json::Value = serde_json::from_str(body).unwrap();
     assert_eq!(value, document(&batch(&["a"])));
     let (port, _server) = http("500 No", None).await;
-    let sink = self::sink(&format!("<webhook url=\"http://127.0.0.1:{port}/\"/>"));
-    let error = sink.send(&batch(&["a"])).await.unwrap_err();
+    let receiver = self::receiver(&format!("<webhook url=\"http://127.0.0.1:{port}/\"/>"));
+    let error = receiver.send(&batch(&["a"])).await.unwrap_err();
     assert!(error.contains("500"), "{error}");
 }
 
@@ -228,15 +229,15 @@ async fn https_trusts_the_named_authority_and_no_other() {
         format!("<webhook url=\"{url}\" ca=\"{ca}\" authorization_file=\"{key}\"/>")
     };
     set_mode(&key, 0o644);
-    let refused = sinks(&xml(1)).remove(0).err().unwrap();
+    let refused = receivers(&xml(1)).remove(0).err().unwrap();
     assert!(refused.contains("chmod 600"), "{refused}");
     set_mode(&key, 0o600);
     let (port, server) = http("200 OK", Some(tls.clone())).await;
-    sink(&xml(port)).send(&batch(&["a"])).await.unwrap();
+    receiver(&xml(port)).send(&batch(&["a"])).await.unwrap();
     assert!(server.await.unwrap().contains("authorization: Bearer abc\r\n"));
     acceptor(&ca);
     let (port, _server) = http("200 OK", Some(tls)).await;
-    let error = sink(&xml(port)).send(&batch(&["a"])).await.unwrap_err();
+    let error = receiver(&xml(port)).send(&batch(&["a"])).await.unwrap_err();
     assert!(error.contains("no TLS"), "{error}");
 }
 
@@ -250,9 +251,8 @@ async fn a_command_reads_the_document_and_has_an_end() {
     let dir = tempfile::tempdir().unwrap();
     let (script, out) = (dir.path().join("tell"), dir.path().join("out"));
     let run = |body: String| {
-        std::fs::write(&script, format!("#!/bin/sh\n{body}\n")).unwrap();
-        set_mode(&script, 0o755);
-        sink(&format!("<command path=\"{}\" timeout=\"2s\"/>", script.display()))
+        program(&script, format!("#!/bin/sh\n{body}\n").as_bytes());
+        receiver(&format!("<command path=\"{}\" timeout=\"2s\"/>", script.display()))
     };
     run(format!("cat > {}", out.display())).send(&batch(&["a"])).await.unwrap();
     let value: serde_json::Value =
@@ -265,7 +265,7 @@ async fn a_command_reads_the_document_and_has_an_end() {
     let error = run("sleep 60".to_owned()).send(&batch(&["a"])).await.unwrap_err();
     assert!(error.contains("after 2s") && begin.elapsed() < Duration::from_secs(30), "{error}");
     std::fs::remove_file(&script).unwrap();
-    let gone = sink(&format!("<command path=\"{}\"/>", script.display()));
+    let gone = receiver(&format!("<command path=\"{}\"/>", script.display()));
     assert!(gone.send(&batch(&["a"])).await.unwrap_err().contains("cannot start"));
 }
 
@@ -274,20 +274,20 @@ async fn a_receiver_that_is_away_holds_no_other_up() {
     let (listener, port) = listen().await;
     drop(listener);
     let (there, server) = http("200 OK", None).await;
-    let two: Vec<Sink> = [port, there]
-        .map(|port| sink(&format!("<webhook url=\"http://127.0.0.1:{port}/\"/>")))
+    let two: Vec<Receiver> = [port, there]
+        .map(|port| receiver(&format!("<webhook url=\"http://127.0.0.1:{port}/\"/>")))
         .into();
     let mut two = two;
     two[1].name = "webhook-2".to_owned();
-    let office = Office::open(two, "n1-1");
-    office.tell(&batch(&["a"]).events);
+    let receivers = Receivers::open(two, "n1-1");
+    receivers.tell(&batch(&["a"]).events);
     let limit = Duration::from_secs(10);
     assert!(
         tokio::time::timeout(limit, server).await.unwrap().unwrap().contains("n1-1-webhook-2-1")
     );
     let done = async {
         loop {
-            let counts = office.counts();
+            let counts = receivers.counts();
             let (away, there) = (&counts[0].1, &counts[1].1);
             if (away.failures, away.waiting, there.delivered) == (1, 1, 1) {
                 return;

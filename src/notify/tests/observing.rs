@@ -18,7 +18,7 @@ impl World {
         World { observer: Observer::default(), second: 0, disks: Vec::new() }
     }
 
-    fn look(&mut self, picture: &Picture) -> Vec<Event> {
+    fn look(&mut self, picture: &Picture) -> Vec<Notification> {
         self.second += 1;
         let (now, time) = (Duration::from_secs(self.second), at(1_000_000_000));
         self.observer.look(&Look { now, time, picture, disks: &self.disks })
@@ -84,7 +84,7 @@ fn lost_redundancy_is_told_once_after_the_grace_and_armed_again() {
 fn what_asks_for_somebody_is_told_after_a_restart_too() {
     let mut world = World::new();
     assert_eq!(world.rest(&shown(lonely)), [Code::RedundancyLost]);
-    let text = |events: Vec<Event>| events.into_iter().map(|event| event.advice).next();
+    let text = |events: Vec<Notification>| events.into_iter().map(|event| event.advice).next();
     let fork = shown(|view| {
         view.state = State::new(Role::Wait, Readiness::NotReady);
         view.needs_decision = true;
@@ -130,6 +130,11 @@ fn a_certificate_is_told_at_each_threshold() {
     let codes: Vec<usize> =
         [31, 30, 29, 14, 13, 0, -1, 400, 7].map(|days| world.codes(&with(days)).len()).into();
     assert_eq!(codes, [0, 1, 0, 1, 0, 1, 0, 0, 1]);
+    let mut first = with(1);
+    first.keeps_key = true;
+    let event = world.look(&first).pop().unwrap();
+    assert!(event.advice.contains("copy ca.key"), "{}", event.advice);
+    assert!(event.advice.contains("cluster join ADDRESS --token CODE"), "{}", event.advice);
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub enum Severity {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Event {
+pub struct Notification {
     pub code: Code,
     pub severity: Severity,
     /// Wall clock, for people only.

@@ -3,13 +3,13 @@ use super::command;
 use super::mail::Mail;
 use super::outbox::Batch;
 use super::webhook::Webhook;
-use crate::config::watch::{CommandSink, SinkConfig};
+use crate::config::watch::{CommandConfig, ReceiverConfig};
 use std::time::Duration;
 
 /// A mail or a webhook is not waited for longer; a command has its own limit.
 const SEND_LIMIT: Duration = Duration::from_secs(30);
 
-pub struct Sink {
+pub struct Receiver {
     /// `mail-1`, `webhook-2` …: the kind and its number in the file.
     pub name: String,
     /// Where it goes, for people.
@@ -20,45 +20,45 @@ pub struct Sink {
 enum Kind {
     Mail(Box<Mail>),
     Webhook(Webhook),
-    Command(CommandSink),
+    Command(CommandConfig),
 }
 
-/// Makes each sink ready, or says why it cannot be used. In the order of the file.
-pub fn prepare(configs: &[SinkConfig]) -> Vec<(String, Result<Sink, String>)> {
+/// Makes each receiver ready, or says why it cannot be used. In the order of the file.
+pub fn prepare(configs: &[ReceiverConfig]) -> Vec<(String, Result<Receiver, String>)> {
     let mut numbers = [0; 3];
     let named = configs.iter().map(|config| {
         let (index, word) = match config {
-            SinkConfig::Mail(_) => (0, "mail"),
-            SinkConfig::Webhook(_) => (1, "webhook"),
-            SinkConfig::Command(_) => (2, "command"),
+            ReceiverConfig::Mail(_) => (0, "mail"),
+            ReceiverConfig::Webhook(_) => (1, "webhook"),
+            ReceiverConfig::Command(_) => (2, "command"),
         };
         numbers[index] += 1;
         let name = format!("{word}-{}", numbers[index]);
-        (name.clone(), Sink::new(name, config))
+        (name.clone(), Receiver::new(name, config))
     });
     named.collect()
 }
 
-impl Sink {
-    fn new(name: String, config: &SinkConfig) -> Result<Sink, String> {
+impl Receiver {
+    fn new(name: String, config: &ReceiverConfig) -> Result<Receiver, String> {
         let (target, kind) = match config {
-            SinkConfig::Mail(mail) => {
+            ReceiverConfig::Mail(mail) => {
                 let to: Vec<String> = mail.to.iter().map(ToString::to_string).collect();
                 let target = format!("{} through {}:{}", to.join(", "), mail.server, mail.port);
                 (target, Kind::Mail(Box::new(Mail::prepare(mail)?)))
             }
             // Without the query: it may hold a key.
-            SinkConfig::Webhook(webhook) => {
+            ReceiverConfig::Webhook(webhook) => {
                 let scheme = webhook.url.scheme_str().unwrap_or_default();
                 let host = webhook.url.authority().map_or("", |authority| authority.as_str());
                 let target = format!("{scheme}://{host}{}", webhook.url.path());
                 (target, Kind::Webhook(Webhook::prepare(webhook)?))
             }
-            SinkConfig::Command(command) => {
+            ReceiverConfig::Command(command) => {
                 (command.path.display().to_string(), Kind::Command(command.clone()))
             }
         };
-        Ok(Sink { name, target, kind })
+        Ok(Receiver { name, target, kind })
     }
 
     /// # Errors

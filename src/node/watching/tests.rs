@@ -1,0 +1,53 @@
+//! Goal: what a watch has said counts as long as it runs, and a checker that does not run holds up
+//! nobody.
+use super::super::tests::Fixture;
+use super::*;
+
+const REPAIRED: &str = "<user/><errd><proc name=\"db\" class=\"prim\" action=\"repair\"/></errd>";
+
+/// The program outlived the stop that an administrator asked for.
+#[tokio::test]
+async fn a_repair_counts_only_while_its_watch_runs() {
+    let mut module = Fixture::new(REPAIRED).await;
+    let failed = || Err("repair, the action for proc.db, ended with 1".to_owned());
+    module.control.saw(Seen::Cured(7, failed())).await;
+    assert_eq!(module.role(), Role::Stop, "{}", module.log());
+    module.control.watching.classes.push((When::Prim, 7, Running::default()));
+    module.control.saw(Seen::Cured(6, failed())).await;
+    assert_eq!(module.role(), Role::Stop, "{}", module.log());
+    module.control.saw(Seen::Cured(7, failed())).await;
+    assert_eq!(module.role(), Role::Wait, "{}", module.log());
+}
+
+/// `secure="on"` is understood and does not run: no rule waits for what it will never say.
+#[tokio::test]
+async fn a_checker_that_does_not_run_keeps_no_module_from_starting() {
+    let inside = "<check><module name=\"storage\"><to addr=\"192.0.2.1\" secure=\"on\"/>\
+                  </module></check>";
+    let mut module = Fixture::new(inside).await;
+    for turn in ["in STOP", "in WAIT"] {
+        module.control.watch_turn().await;
+        let gate = &module.control.machine.facts().gate;
+        assert_eq!(*gate, None, "{turn}");
+        let told = module.control.resources.all();
+        assert!(!told.iter().any(|one| one.name.starts_with("module.")), "{turn}: {told:?}");
+        let start = Wish::Start(crate::decide::StartKind::Normal);
+        module.control.wish(start, Caller::Boot).await;
+    }
+}
+
+#[tokio::test]
+async fn a_rule_names_the_checkers_that_it_looks_at() {
+    let tcp = |ident: &str, port: u16| {
+        format!("<tcp ident='{ident}'><to addr='127.0.0.1' port='{port}'/></tcp>")
+    };
+    let inside = format!("<check>{}{}</check>", tcp("sql", 5432), tcp("web", 80));
+    let mut module = Fixture::new(&inside).await;
+    let watching = &mut module.control.watching;
+    for (resource, why) in [("tcp.sql", "sql is mute"), ("tcp.web", "web is mute")] {
+        watching.whys.insert(resource.to_owned(), why.to_owned());
+    }
+    assert_eq!(watching.waits("t_sql"), "waits by failover rule t_sql: sql is mute");
+    let rule = watching.waits("ip_failure");
+    assert!(rule.ends_with("ip_failure: if ( ip.? == down ) then stopstart();"), "{rule}");
+}
