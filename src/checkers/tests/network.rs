@@ -85,6 +85,25 @@ fn a_machine_that_answers_is_up() {
     });
 }
 
+/// A node that is cut off ends its service: a packet that gets lost is not enough for that.
+#[test]
+fn a_witness_that_misses_the_first_question_is_asked_again() {
+    in_own_network(|far| async move {
+        let module = Module::new();
+        let deaf = |on: u8| {
+            far.run(&format!("sh -c 'echo {on} >/proc/sys/net/ipv4/icmp_echo_ignore_all'"));
+        };
+        deaf(1);
+        let mut asked = std::pin::pin!(ask_witness(&module.around.runner, "ping", "10.7.0.2"));
+        assert!(timeout(QUIET, &mut asked).await.is_err(), "it is still waited for");
+        deaf(0);
+        asked.await.unwrap();
+        deaf(1);
+        let why = ask_witness(&module.around.runner, "ping", "10.7.0.2 fd07::7").await.unwrap_err();
+        assert_eq!(why.matches("10.7.0.2").count(), 1, "{why}");
+    });
+}
+
 #[test]
 fn a_machine_without_a_route_is_down_at_once() {
     in_own_network(|far| async move {
