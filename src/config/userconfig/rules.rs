@@ -126,11 +126,12 @@ fn checker_rule(checker: &Checker) -> Option<Rule> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::config::Mistake;
 
-    fn read(inside: &str) -> Result<UserConfig, Mistakes> {
+    /// A mirror module with this inside its `<service>`.
+    pub(in super::super) fn read(inside: &str) -> Result<UserConfig, Mistakes> {
         let text = format!(
             "<safe><service mode=\"mirror\"><heart><heartbeat name=\"default\"/></heart>\n\
              {inside}</service></safe>"
