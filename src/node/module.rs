@@ -217,6 +217,7 @@ impl Control {
         self.begin(boot_start).await;
         loop {
             self.watch_turn().await;
+            self.tell_peer();
             let wait = self.machine.deadline().map(|at| at.since(clock::now()));
             let wait = wait.map_or(LOOK, Duration::from_millis).min(LOOK);
             tokio::select! {

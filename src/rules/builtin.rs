@@ -5,7 +5,7 @@
 //! down → wait`", and per checker `t_<ident>`, `p_<ident>`, `c_<ident>` with its action. The four
 //! are there without such checkers too, where they are true of nothing; a script may still set
 //! such a resource. The rules on `rfs` are not here: replication is the automaton's.
-use super::{Action, Condition, Effect, Resource, Rule};
+use super::{Action, Condition, Effect, Names, Resource, Rule, Whose};
 use std::time::Duration;
 
 /// Period of the rules where a module gives none.
@@ -75,6 +75,20 @@ pub struct RuleSet {
     pub rules: Vec<Rule>,
     /// A module in WAIT goes on when no wait rule is true.
     pub implicit_wakeup: bool,
+}
+
+impl RuleSet {
+    /// What the rules look at of the peer.
+    pub fn of_peer(&self) -> Vec<&Names> {
+        let mut found = Vec::new();
+        for rule in &self.rules {
+            rule.condition.visit(&mut |part| match part {
+                Condition::Resource(Resource { whose: Whose::Peer, names }) => found.push(names),
+                _ => {}
+            });
+        }
+        found
+    }
 }
 
 /// The user's rules beside the built-in ones, or in their place: all of them with
@@ -162,5 +176,17 @@ mod tests {
         assert_eq!(labels(&[user(false, &[], &[])]), (String::new(), true));
         let set = combine(fixed(), [first]);
         assert_eq!(set.rules.last(), own.last());
+    }
+
+    #[test]
+    fn what_is_looked_at_of_the_peer_is_known() {
+        let text = "a: if (tcp.a == down && !(remote.tcp.b == down)) then stop();\
+                    b: if (remote.x.? == up || remote.state == ALONE) then stop();";
+        let rules = language::parse(text).expect("rules");
+        let set = combine(fixed(), [UserRules { extends: true, rules: &rules, disabled: &[] }]);
+        let told = |name: &str| set.of_peer().iter().any(|names| names.hold(name));
+        assert!(told("tcp.b") && told("x.y"));
+        assert!(!told("tcp.a") && !told("state.remote") && !told("intf.lan"));
+        assert!(combine(fixed(), []).of_peer().is_empty());
     }
 }

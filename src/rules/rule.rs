@@ -182,6 +182,15 @@ impl Resource {
     }
 }
 
+impl Names {
+    pub fn hold(&self, name: &str) -> bool {
+        match self {
+            Names::One(one) => one == name,
+            Names::Every(pattern) | Names::Some(pattern) => pattern.matches(name),
+        }
+    }
+}
+
 impl Pattern {
     pub fn matches(&self, name: &str) -> bool {
         let Some((class, id)) = name.split_once('.') else { return false };
@@ -208,7 +217,10 @@ impl Condition {
     }
 }
 
-/// What in this rule is understood and cannot be answered, as a sentence for a note.
+/// Classes whose resources are written again whenever something happens.
+const TOLD_BY_THE_NODE: [&str; 3] = ["rfs", "state", "usersetting"];
+
+/// What in this rule is understood and cannot be answered or done, as a sentence for a note.
 pub fn unsupported(rule: &Rule) -> Option<&'static str> {
     let mut found = None;
     rule.condition.visit(&mut |condition| {
@@ -216,6 +228,11 @@ pub fn unsupported(rule: &Rule) -> Option<&'static str> {
             found = Some("cluster() is not evaluated: it counts as unknown");
         }
     });
+    if let Effect::Assign { resource, .. } = &rule.effect
+        && resource.split_once('.').is_some_and(|(class, _)| TOLD_BY_THE_NODE.contains(&class))
+    {
+        found = Some("the node itself says what this resource is: no assignment to it lasts");
+    }
     found
 }
 

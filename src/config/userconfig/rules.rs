@@ -225,5 +225,9 @@ pub(super) mod tests {
             notes.iter().any(|note| note.text.starts_with("rule \"c\": cluster() is not")),
             "{notes:?}"
         );
+        let config = read("<failover>c: if (x.y == up) then rfs.uptodate=up;</failover>");
+        let notes = config.expect("valid").notes;
+        let said = "rule \"c\": the node itself says";
+        assert!(notes.iter().any(|note| note.text.starts_with(said)), "{notes:?}");
     }
 }
