@@ -87,8 +87,8 @@ pub fn start(
             let probe = ping::Ping { host: addr, timeout };
             tasks.spawn(watch(probe, Pace::remote(interval), report("ping", "pingcheck")));
         }
-        CheckerKind::Interface { local_addr } => {
-            let probe = network::Link::new(local_addr);
+        CheckerKind::Interface { interface, local_addr } => {
+            let probe = network::Link::new(interface, local_addr);
             tasks.spawn(watch(probe, Pace::local(network::POLL), report("intf", "intfcheck")));
         }
         CheckerKind::Address { addr, interval } => {

@@ -12,15 +12,16 @@ use tokio::sync::mpsc;
 /// `<intf>` has no interval of its own.
 pub(super) const POLL: Duration = Duration::from_secs(10);
 
-/// The interface of an address is up and has a carrier.
+/// The interface of an address, or the one that is named, is up and has a carrier.
 pub(super) struct Link {
+    interface: Option<String>,
     addr: String,
     news: News,
 }
 
 impl Link {
-    pub(super) fn new(addr: String) -> Link {
-        Link { addr, news: News::default() }
+    pub(super) fn new(interface: Option<String>, addr: String) -> Link {
+        Link { interface, addr, news: News::default() }
     }
 }
 
@@ -31,16 +32,17 @@ impl Probe for Link {
             Ok(addr) => addr,
             Err(error) => return Look::failed(&format!("cannot resolve {}", self.addr), &error),
         };
-        match vip::link_of(addr).await {
+        match vip::link_of(self.interface.as_deref(), addr).await {
             Ok(Some(link)) if link.up && link.carrier => Look::Up,
             Ok(Some(link)) if link.up => Look::Down(format!(
                 "interface {} of {addr} has no carrier: look at its cable and switch",
                 link.interface
             )),
             Ok(Some(link)) => Look::Down(format!("interface {} of {addr} is down", link.interface)),
-            Ok(None) => {
-                Look::Down(format!("no interface of this node has {addr} or an address beside it"))
-            }
+            Ok(None) => Look::Down(match &self.interface {
+                Some(name) => format!("this node has no interface {name}"),
+                None => format!("no interface of this node has {addr} or an address beside it"),
+            }),
             Err(error) => Look::Unknown(error.to_string()),
         }
     }

@@ -264,6 +264,8 @@ pub enum CheckerKind {
         timeout: Duration,
     },
     Interface {
+        /// `None`: the one that has the address, or one of its network.
+        interface: Option<String>,
         local_addr: String,
     },
     Address {

@@ -226,15 +226,37 @@ pub struct Link {
     pub carrier: bool,
 }
 
-/// The interface that has the address; else the one with an address in its subnet, because a
-/// network (`10.0.0.0`) may be meant, or a virtual address that is elsewhere now.
-pub async fn link_of(addr: IpAddr) -> Result<Option<Link>, VipError> {
+/// The interface of this name; without one, that which has the address; else the one with an
+/// address in its subnet, because a network (`10.0.0.0`) may be meant, or a virtual address that
+/// is elsewhere now.
+pub async fn link_of(interface: Option<&str>, addr: IpAddr) -> Result<Option<Link>, VipError> {
     let netlink = Netlink::open()?;
     let addresses = netlink.addresses().await?;
     let exact = addresses.iter().find(|own| own.addr == addr);
-    let Some(own) = exact.or_else(|| links::subnet_of(&addresses, addr)) else { return Ok(None) };
-    let found = netlink.interfaces().await?.into_iter().find(|i| i.index == own.index);
+    let own = exact.or_else(|| links::subnet_of(&addresses, addr)).map(|own| own.index);
+    let found = netlink.interfaces().await?.into_iter().find(|found| match interface {
+        Some(name) => found.name == name,
+        None => own == Some(found.index),
+    });
     Ok(found.map(|i| Link { interface: i.name, up: i.up, carrier: i.carrier }))
+}
+
+/// The prefix length of this node's own address whose subnet contains `addr`, if it has one now.
+pub fn own_prefix(addr: IpAddr) -> Option<u8> {
+    let address = |text: &nix::sys::socket::SockaddrStorage| -> Option<IpAddr> {
+        let v4 = text.as_sockaddr_in().map(|v4| v4.ip().into());
+        v4.or_else(|| text.as_sockaddr_in6().map(|v6| v6.ip().into()))
+    };
+    let own = nix::ifaddrs::getifaddrs().ok()?;
+    let own = own.filter_map(|own| Some((address(&own.address?)?, address(&own.netmask?)?)));
+    let prefixes = own.filter(|(own, _)| *own != addr).map(|(own, mask)| {
+        let ones = match mask {
+            IpAddr::V4(mask) => u32::from(mask).count_ones(),
+            IpAddr::V6(mask) => u128::from(mask).count_ones(),
+        };
+        (own, ones as u8)
+    });
+    prefixes.filter(|(own, ones)| links::same_subnet(*own, *ones, addr)).map(|(_, ones)| ones).max()
 }
 
 fn place<'a>(

@@ -178,6 +178,23 @@ fn a_peer_that_is_just_letting_go_is_waited_for() {
 }
 
 #[test]
+fn the_size_of_a_network_is_that_of_the_own_address_in_it() {
+    on_a_link(|far| async move {
+        let _far = far;
+        sh("ip addr add 10.8.3.1/16 dev v0");
+        for (addr, prefix) in [
+            ("10.7.0.9", Some(24)),
+            ("10.8.200.9", Some(16)),
+            ("10.8.3.1", None),
+            ("192.0.2.7", None),
+            ("fd07::9", Some(64)),
+        ] {
+            assert_eq!(own_prefix(addr.parse().unwrap()), prefix, "{addr}");
+        }
+    });
+}
+
+#[test]
 fn two_nodes_that_ask_at_once_do_not_both_get_it() {
     on_a_link(|far| async move {
         for _ in 0..5 {

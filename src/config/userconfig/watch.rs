@@ -181,7 +181,7 @@ impl Reader<'_> {
             ),
             "intf" => {
                 let local_addr = host(to.given("local_addr")?);
-                plain(ident, "wait", CheckerKind::Interface { local_addr })
+                plain(ident, "wait", CheckerKind::Interface { interface: None, local_addr })
             }
             _ => plain(
                 ident,
