@@ -155,6 +155,23 @@ fn a_link_that_is_not_there_is_down() {
     });
 }
 
+/// Of these two the resolver is none: the address may be here all the same.
+#[test]
+fn a_name_that_cannot_be_resolved_says_nothing_of_this_node() {
+    in_own_network(|far| async move {
+        let _far = far;
+        let module = Module::new();
+        let addr = || "no-such-host.invalid".to_owned();
+        for kind in [
+            CheckerKind::Interface { interface: None, local_addr: addr() },
+            CheckerKind::Address { addr: addr(), interval: OFTEN },
+        ] {
+            let (_running, mut from) = module.start(kind);
+            assert!(timeout(QUIET, from.recv()).await.is_err());
+        }
+    });
+}
+
 /// A virtual address may be put on an interface that has no other address of its network.
 #[test]
 fn a_link_that_is_named_is_watched_whatever_its_addresses() {
