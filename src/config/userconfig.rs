@@ -5,7 +5,7 @@ use super::cluster::ClusterConfig;
 use super::mistake::{Mistakes, Note};
 use super::paths::Paths;
 use crate::model::{Level, ModuleName, NodeName};
-use crate::rules::{Rule, RuleSet};
+use crate::rules::{RuleSet, Statement};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -301,9 +301,8 @@ pub struct FailoverRules {
     pub period: Duration,
     /// So is this: how long a rule must be true before its action.
     pub handle_time: Duration,
-    pub rules: Vec<Rule>,
-    /// Labels of built-in rules that shall not act (`Rules.disable`).
-    pub disabled: Vec<String>,
+    /// In the order of the text.
+    pub statements: Vec<Statement>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,22 +11,14 @@
 //! any number and order, with the comments and strings of Lua (without escapes). They give the
 //! same rules as the old language does. `_group` is for the reader.
 //!
-//! Statements count in their order, as in Lua: `disable` takes away what stands before it, so a
-//! label may be disabled and then be given a new rule.
-use super::{Action, Condition, Effect, Resource, Rule, Slip, language};
+//! Statements count in their order, as in Lua ([`super::combine`] keeps it): `disable` takes away
+//! what stands before it, so a label may be disabled and then be given a new rule.
+use super::{Action, Condition, Effect, Resource, Rule, Slip, Statement, language};
 
 /// What a slip is answered with.
 pub const REMEDY: &str = "only these forms are understood: \
     Rules = Rules + { label = if_then(\"class.id\", \"down\", Action.stopstart) } \
     and Rules.disable(\"label\")";
-
-/// What a section of Lua says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Section {
-    pub rules: Vec<Rule>,
-    /// Labels of rules from elsewhere that shall not act.
-    pub disabled: Vec<String>,
-}
 
 /// Whether a text of rules is Lua: it says so in its first line.
 pub fn is_lua(text: &str) -> bool {
@@ -34,11 +26,11 @@ pub fn is_lua(text: &str) -> bool {
 }
 
 /// All statements of a section, or its first slip.
-pub fn parse(text: &str) -> Result<Section, Slip> {
+pub fn parse(text: &str) -> Result<Vec<Statement>, Slip> {
     let mut words = words(text)?;
     words.reverse();
     let mut parser = Parser { words, end: text.len() };
-    let mut section = Section::default();
+    let mut section = Vec::new();
     while !parser.words.is_empty() {
         parser.statement(&mut section)?;
     }
@@ -99,7 +91,7 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn statement(&mut self, section: &mut Section) -> Result<(), Slip> {
+    fn statement(&mut self, section: &mut Vec<Statement>) -> Result<(), Slip> {
         self.exactly(Word::Name("Rules"), "Rules")?;
         let (at, word) = self.next("= or .disable after Rules")?;
         match word {
@@ -114,8 +106,7 @@ impl<'a> Parser<'a> {
                 self.exactly(Word::Sign("("), "( after Rules.disable")?;
                 let (_, label) = self.text("the label of a rule in quotes")?;
                 self.exactly(Word::Sign(")"), ") after the label")?;
-                section.rules.retain(|rule| rule.label != label);
-                section.disabled.push(label.to_owned());
+                section.push(Statement::Disable(label.to_owned()));
             }
             word => return Err(slip(at, "= or .disable after Rules", word)),
         }
@@ -125,7 +116,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn entries(&mut self, section: &mut Section) -> Result<(), Slip> {
+    fn entries(&mut self, section: &mut Vec<Statement>) -> Result<(), Slip> {
         while self.peek() != Some(Word::Sign("}")) {
             let (at, word) = self.next("the label of a rule or }")?;
             let Word::Name(label) = word else {
@@ -135,7 +126,7 @@ impl<'a> Parser<'a> {
             if label == "_group" {
                 self.text("the name of the group in quotes")?;
             } else {
-                section.rules.push(self.rule(label)?);
+                section.push(Statement::Rule(self.rule(label)?));
             }
             if self.peek() != Some(Word::Sign("}")) {
                 self.exactly(Word::Sign(","), ", or } after the rule")?;

@@ -14,7 +14,7 @@ pub mod lua;
 mod rule;
 mod truth;
 
-pub use builtin::{RuleSet, UserRules, combine};
+pub use builtin::{RuleSet, Statement, UserRules, combine};
 pub use engine::{Blocked, Rules, Verdict};
 pub use rule::{
     Action, Condition, Effect, Names, Pattern, Resource, Rule, Value, Whose, unsupported,

@@ -122,8 +122,8 @@ fn a_link_is_up_with_a_carrier_and_news_come_from_the_kernel() {
         let module = Module::new();
         for local_addr in ["10.7.0.1", "10.7.0.0"] {
             let begin = Instant::now();
-            let (_running, mut from) =
-                module.start(CheckerKind::Interface { interface: None, local_addr: local_addr.into() });
+            let (_running, mut from) = module
+                .start(CheckerKind::Interface { interface: None, local_addr: local_addr.into() });
             let first = next(&mut from).await;
             assert_eq!(
                 (first.resource.as_str(), first.up, first.by),
@@ -147,8 +147,8 @@ fn a_link_that_is_not_there_is_down() {
     in_own_network(|far| async move {
         let _far = far;
         let module = Module::new();
-        let (_running, mut from) =
-            module.start(CheckerKind::Interface { interface: None, local_addr: "192.0.2.7".into() });
+        let (_running, mut from) = module
+            .start(CheckerKind::Interface { interface: None, local_addr: "192.0.2.7".into() });
         assert!(next_down(&mut from).await.contains("no interface of this node has 192.0.2.7"));
         sh("ip addr add 192.0.2.9/24 dev v0");
         next_up(&mut from).await;
@@ -178,7 +178,9 @@ fn a_link_that_is_named_is_watched_whatever_its_addresses() {
     in_own_network(|far| async move {
         let _far = far;
         let module = Module::new();
-        sh("ip link add d0 type veth peer name d1 && ip addr add 192.0.2.1/24 dev d0 && ip link set d0 up");
+        sh(
+            "ip link add d0 type veth peer name d1 && ip addr add 192.0.2.1/24 dev d0 && ip link set d0 up",
+        );
         // d0 holds the network of the second address, and is not the one that is meant.
         for local_addr in ["198.51.100.7", "192.0.2.7"] {
             let (interface, local_addr) = (Some("v0".into()), local_addr.into());

@@ -55,6 +55,7 @@ impl Reader<'_> {
         let flow = rfs.as_ref().and_then(|rfs| rfs.flow.clone());
         super::heart::choose_flow(&mut heartbeats, flow.as_deref());
         let (user, vars) = self.user(service);
+        let checkers = self.checkers(service);
         UserConfig {
             mode,
             boot: match service.text("boot") {
@@ -83,8 +84,8 @@ impl Reader<'_> {
             vips: vip,
             rfs,
             errd: self.errd(service),
-            checkers: self.checkers(service),
-            failover_rules: self.failover_rules(service),
+            failover_rules: self.failover_rules(service, &checkers),
+            checkers,
             user,
             vars,
             virtual_hosts: self.virtual_hosts(service),
