@@ -14,6 +14,7 @@ mod packet;
 mod probe;
 
 use announce::Claimed;
+use connections::Reset;
 use frames::Mac;
 use links::{Address, Interface, Netlink};
 use packet::PacketSocket;
@@ -83,6 +84,11 @@ pub enum VipError {
          needs CONFIG_INET_DIAG_DESTROY, or write <vip tcpreset=\"off\">"
     )]
     NoReset(#[source] io::Error),
+    #[error(
+        "{left} connections of virtual address {addr} were not reset: {reason}; their clients \
+         notice when they speak next"
+    )]
+    LeftOpen { addr: IpAddr, left: String, reason: String },
     #[error("the kernel does not list its connections: {0}; it needs CONFIG_INET_DIAG")]
     NoCount(#[source] io::Error),
 }
@@ -167,9 +173,18 @@ pub async fn take_all(vips: &[Vip], probe: Probe, grace: Duration) -> Vec<Result
 /// many there were. The other ends hear of it only while the address is still here.
 ///
 /// # Errors
-/// [`VipError::NoReset`]: this kernel cannot.
+/// [`VipError::NoReset`]: this kernel cannot. [`VipError::LeftOpen`]: some were not reset.
 pub async fn reset_connections(addr: IpAddr) -> Result<usize, VipError> {
-    diagnose(move || connections::reset(addr)).await.map_err(VipError::NoReset)
+    let left_open = |left: String, reason: &io::Error| {
+        let reason = reason.to_string();
+        VipError::LeftOpen { addr, left, reason }
+    };
+    match diagnose(move || connections::reset(addr)).await {
+        Ok(Reset { why: Some(why), left, .. }) => Err(left_open(left.to_string(), &why)),
+        Ok(Reset { done, .. }) => Ok(done),
+        Err(error) if connections::lacking(&error) => Err(VipError::NoReset(error)),
+        Err(error) => Err(left_open("the".to_owned(), &error)),
+    }
 }
 
 /// How many TCP connections of the address are established.
@@ -178,7 +193,9 @@ pub async fn established(addr: IpAddr) -> Result<usize, VipError> {
 }
 
 /// Some thousand sockets take the kernel milliseconds.
-async fn diagnose(work: impl FnOnce() -> io::Result<usize> + Send + 'static) -> io::Result<usize> {
+async fn diagnose<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
