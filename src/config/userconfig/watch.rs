@@ -239,11 +239,17 @@ impl Reader<'_> {
                 let found = quoted(name);
                 self.findings.mistake(at, "virtualhostname", "a host name", found, remedy);
             }
-            hosts.push(VirtualHost {
-                name: name.to_owned(),
-                env_file: file.to_owned(),
-                when: when(node.text("when")),
-            });
+            let when = when(node.text("when"));
+            if let Some(first) = hosts.iter().find(|known| known.when == when) {
+                let text = format!(
+                    "scripts have one name at a time: that of the first with when=\"{}\", {}",
+                    when.as_str(),
+                    first.name
+                );
+                self.findings.note(node.element.at, "virtualhostname", None, text);
+            }
+            let (name, env_file) = (name.to_owned(), file.to_owned());
+            hosts.push(VirtualHost { name, env_file, when });
         }
         hosts
     }
@@ -305,6 +311,19 @@ mod tests {
             .collect();
         let one = "fd00::1";
         assert_eq!(hosts, [one, one, one, one, "[fd00::1] x", one, "fd00::1 gate.example"]);
+    }
+
+    #[test]
+    fn a_second_name_at_one_time_is_noted() {
+        let config = read(
+            "<vhost><virtualhostname name=\"a\" envfile=\"a\"/>\
+             <virtualhostname name=\"b\" envfile=\"b\" when=\"both\"/>\
+             <virtualhostname name=\"c\" envfile=\"c\"/></vhost><user/>",
+        );
+        let notes = config.expect("valid").notes;
+        let texts: Vec<String> = notes.iter().map(ToString::to_string).collect();
+        assert_eq!(texts.len(), 1, "{texts:?}");
+        assert!(texts[0].contains("the first with when=\"prim\", a"), "{texts:?}");
     }
 
     #[test]
