@@ -6,7 +6,7 @@
 //! look -> failed? look once more after a pause -> told only if it differs from what was told last
 //! ```
 //! A failure of our own (no descriptors, no answer from the kernel) is no reading: the resource
-//! keeps the value it has. `splitbrain` is not here: it is asked once, at a decision.
+//! keeps the value it has. `splitbrain` is none of them: a witness is asked once, at a decision.
 pub mod connections;
 mod custom;
 mod echo;

@@ -1,6 +1,6 @@
 //! `intf` and `ip`: what the kernel knows of this node's links and addresses. Its announcements
 //! cause a look; a slow poll covers announcements that were lost.
-use super::steady::{Look, Probe};
+use super::steady::{Check, Look};
 use crate::actions::vip;
 use crate::watch::link::{self, LinkEvent};
 use std::io;
@@ -29,7 +29,7 @@ impl Link {
     }
 }
 
-impl Probe for Link {
+impl Check for Link {
     async fn look(&mut self) -> Look {
         self.news.listen();
         let addr = match self.place.address().await {
@@ -68,7 +68,7 @@ impl Address {
     }
 }
 
-impl Probe for Address {
+impl Check for Address {
     async fn look(&mut self) -> Look {
         self.news.listen();
         let addr = match self.place.address().await {

@@ -30,7 +30,7 @@ impl Look {
 }
 
 /// One way to look at the world.
-pub(super) trait Probe: Send + 'static {
+pub(super) trait Check: Send + 'static {
     fn look(&mut self) -> impl Future<Output = Look> + Send;
 
     /// Resolves when the next look should not wait for the interval. Cancel safe.
@@ -85,7 +85,7 @@ impl Report {
 }
 
 /// Looks until nobody listens any more.
-pub(super) async fn watch(mut probe: impl Probe, pace: Pace, mut report: Report) {
+pub(super) async fn watch(mut probe: impl Check, pace: Pace, mut report: Report) {
     let mut puzzled = false;
     loop {
         let mut look = probe.look().await;
@@ -132,7 +132,7 @@ mod tests {
         }
     }
 
-    impl Probe for Film {
+    impl Check for Film {
         async fn look(&mut self) -> Look {
             if let Some(look) = self.looks.next() {
                 return look;

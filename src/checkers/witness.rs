@@ -2,7 +2,7 @@
 //! pings every name in `arg`, all at once and each once a second; another `exec` is a program in
 //! the module's bin that ends with 0 if its witness answers.
 use super::ping::Ping;
-use super::steady::{Look, Probe};
+use super::steady::{Check, Look};
 use crate::actions::script::{Overrun, Script, ScriptCall, ScriptRunner};
 use crate::model::Role;
 use futures_util::StreamExt;
