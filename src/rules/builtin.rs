@@ -50,11 +50,8 @@ fn down(label: &str, resource: &str, action: Action) -> Rule {
 }
 
 fn is_down(label: String, resource: Resource, action: Action) -> Rule {
-    let condition = Condition::Compare {
-        left: Box::new(Condition::Resource(resource)),
-        equal: true,
-        right: Box::new(Condition::Value("down".to_owned())),
-    };
+    let down = Condition::Value("down".to_owned());
+    let condition = Condition::compare(Condition::Resource(resource), true, down);
     Rule { label, condition, effect: Effect::Act(action) }
 }
 

@@ -92,9 +92,9 @@ pub enum Whose {
 pub enum Names {
     One(String),
     /// With `*`: all that match must satisfy the comparison.
-    Every(Pattern),
+    All(Pattern),
     /// With `?`: one that matches is enough.
-    Some(Pattern),
+    Any(Pattern),
 }
 
 /// `class.id`; `None` stands for the wildcard.
@@ -174,8 +174,8 @@ impl Resource {
         let part = |part: &str| (!wild(part)).then(|| part.to_owned());
         let pattern = Pattern { class: part(class), id: part(id) };
         let names = match (class, id) {
-            ("*", _) | (_, "*") => Names::Every(pattern),
-            ("?", _) | (_, "?") => Names::Some(pattern),
+            ("*", _) | (_, "*") => Names::All(pattern),
+            ("?", _) | (_, "?") => Names::Any(pattern),
             _ => Names::One(name.to_owned()),
         };
         Some(Resource { whose, names })
@@ -186,7 +186,7 @@ impl Names {
     pub fn hold(&self, name: &str) -> bool {
         match self {
             Names::One(one) => one == name,
-            Names::Every(pattern) | Names::Some(pattern) => pattern.matches(name),
+            Names::All(pattern) | Names::Any(pattern) => pattern.matches(name),
         }
     }
 }
@@ -200,6 +200,11 @@ impl Pattern {
 }
 
 impl Condition {
+    /// `left == right`, or `left != right` where `equal` is false.
+    pub fn compare(left: Condition, equal: bool, right: Condition) -> Condition {
+        Condition::Compare { left: Box::new(left), equal, right: Box::new(right) }
+    }
+
     /// This condition and all inside it, from left to right.
     pub fn visit<'a>(&'a self, look: &mut impl FnMut(&'a Condition)) {
         look(self);
@@ -291,8 +296,8 @@ impl fmt::Display for Resource {
         f.write_str(if self.whose == Whose::Peer { "remote." } else { "" })?;
         let (pattern, wildcard) = match &self.names {
             Names::One(name) => return f.write_str(name),
-            Names::Every(pattern) => (pattern, "*"),
-            Names::Some(pattern) => (pattern, "?"),
+            Names::All(pattern) => (pattern, "*"),
+            Names::Any(pattern) => (pattern, "?"),
         };
         let part = |part: &Option<String>| part.clone().unwrap_or_else(|| wildcard.to_owned());
         write!(f, "{}.{}", part(&pattern.class), part(&pattern.id))

@@ -122,8 +122,8 @@ fn values<'a>(condition: &'a Condition, resources: &'a impl Lookup) -> Option<Va
                 None if resources.complete(*whose) => one("unknown"),
                 None => return None,
             },
-            Names::Every(pattern) => matching(pattern, *whose, resources, true),
-            Names::Some(pattern) => matching(pattern, *whose, resources, false),
+            Names::All(pattern) => matching(pattern, *whose, resources, true),
+            Names::Any(pattern) => matching(pattern, *whose, resources, false),
         },
         condition => one(if truth(condition, resources)? { "up" } else { "down" }),
     })

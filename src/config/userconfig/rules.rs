@@ -6,7 +6,9 @@ use crate::config::findings::{did_you_mean, quoted};
 use crate::config::grammar::Node;
 use crate::config::xml::Text;
 use crate::rules::builtin::{self, Chosen};
-use crate::rules::{Action, Found, Rule, Slip, Statement, UserRules, language, lua, unsupported};
+use crate::rules::{
+    Action, Found, Rule, Statement, SyntaxError, UserRules, language, lua, unsupported,
+};
 use std::collections::BTreeSet;
 
 impl Reader<'_> {
@@ -72,7 +74,7 @@ impl Reader<'_> {
                 }
                 return statements;
             }
-            Err(Slip { at, expected, found }) => {
+            Err(SyntaxError { at, expected, found }) => {
                 let at = place(pieces, at);
                 let found = match found {
                     Found::Text(text) => quoted(&text),

@@ -110,9 +110,9 @@ fn resources_are_read_in_all_their_forms() {
         ("remote.state", Whose::Own, one("state.remote")),
         ("local.state", Whose::Own, one("state.local")),
         ("state.remote", Whose::Own, one("state.remote")),
-        ("tcp.*", Whose::Own, Names::Every(pattern(Some("tcp"), None))),
-        ("remote.?.a", Whose::Peer, Names::Some(pattern(None, Some("a")))),
-        ("*.*", Whose::Own, Names::Every(pattern(None, None))),
+        ("tcp.*", Whose::Own, Names::All(pattern(Some("tcp"), None))),
+        ("remote.?.a", Whose::Peer, Names::Any(pattern(None, Some("a")))),
+        ("*.*", Whose::Own, Names::All(pattern(None, None))),
     ] {
         assert_eq!(condition(text), Condition::Resource(Resource { whose, names }), "{text}");
     }
