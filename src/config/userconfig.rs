@@ -45,6 +45,10 @@ pub struct UserConfig {
     pub errd: Option<Errd>,
     pub checkers: Vec<Checker>,
     pub failover_rules: Vec<FailoverRules>,
+    /// `failover period=`: of several blocks the last that says one.
+    pub rules_period: Duration,
+    /// `failover handle_time=`, likewise: how long a rule must be true before its action.
+    pub rules_handle_time: Duration,
     /// `None`: no `<user>` element, no script runs.
     pub user: Option<UserBlock>,
     /// Exported to every script, macros expanded.
@@ -297,10 +301,6 @@ pub enum CheckerKind {
 pub struct FailoverRules {
     /// `false`: without the built-in rules.
     pub extends: bool,
-    /// The same in each block: a module has one period, the last that is said.
-    pub period: Duration,
-    /// So is this: how long a rule must be true before its action.
-    pub handle_time: Duration,
     /// In the order of the text.
     pub statements: Vec<Statement>,
 }

@@ -85,9 +85,10 @@ impl RuleSet {
     pub fn of_peer(&self) -> Vec<&Names> {
         let mut found = Vec::new();
         for rule in &self.rules {
-            rule.condition.visit(&mut |part| match part {
-                Condition::Resource(Resource { whose: Whose::Peer, names }) => found.push(names),
-                _ => {}
+            rule.condition.visit(&mut |part| {
+                if let Condition::Resource(Resource { whose: Whose::Peer, names }) = part {
+                    found.push(names);
+                }
             });
         }
         found

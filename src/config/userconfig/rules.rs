@@ -18,19 +18,13 @@ impl Reader<'_> {
         service: Node<'_>,
         checkers: &[Checker],
     ) -> Vec<FailoverRules> {
-        let last = |attribute| {
-            let said = service.children("failover").filter(|node| node.given(attribute).is_some());
-            said.last().map(|node| node.time(attribute))
-        };
-        let period = last("period").unwrap_or(builtin::PERIOD);
-        let handle_time = last("handle_time").unwrap_or(builtin::HANDLE_TIME);
         let builtin = builtin::fixed().into_iter().chain(checkers.iter().filter_map(checker_rule));
         let mut labels: BTreeSet<String> = builtin.map(|rule| rule.label).collect();
         labels.insert(builtin::IMPLICIT_WAKEUP.to_owned());
         let mut found = Vec::new();
         for node in service.children("failover") {
             let extends = node.switch("extends");
-            let mut block = FailoverRules { extends, period, handle_time, statements: Vec::new() };
+            let mut block = FailoverRules { extends, statements: Vec::new() };
             // A section of CDATA is one text; so is plain text with the entities inside it.
             for pieces in node.element.texts.chunk_by(|one, next| !one.cdata && !next.cdata) {
                 block.statements.extend(self.rules_text(pieces, &mut labels));
@@ -87,6 +81,12 @@ impl Reader<'_> {
     }
 }
 
+/// A time that any `<failover>` may say: the last one counts.
+pub(super) fn last_time(service: Node<'_>, attribute: &str, default: Duration) -> Duration {
+    let said = service.children("failover").filter(|node| node.given(attribute).is_some());
+    said.last().map_or(default, |node| node.time(attribute))
+}
+
 /// Where in the file a byte of the joined pieces stands. An entity counts as its first byte; line
 /// ends that were shortened are counted again.
 fn place(pieces: &[Text], mut at: usize) -> usize {
@@ -120,10 +120,7 @@ impl UserConfig {
 
     /// Period and handle time of the rules.
     pub fn rules_timing(&self) -> (Duration, Duration) {
-        let block = self.failover_rules.first();
-        block.map_or((builtin::PERIOD, builtin::HANDLE_TIME), |block| {
-            (block.period, block.handle_time)
-        })
+        (self.rules_period, self.rules_handle_time)
     }
 }
 
