@@ -116,3 +116,20 @@ fn nothing_unfinished_is_left_behind() {
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
+
+/// The daemon is started again by every update of the package: what is bound to it would stop
+/// all modules then.
+#[test]
+fn the_modules_outlive_a_restart_of_the_daemon() {
+    let path = src().join("../conf/systemd/lockstep-modules.service");
+    let text = std::fs::read_to_string(path).unwrap();
+    let daemon = |name: &str| {
+        let lines = text.lines().filter_map(|line| line.split_once('='));
+        let mut units = lines.filter(|(key, _)| *key == name).map(|(_, units)| units);
+        units.any(|units| units.split_whitespace().any(|unit| unit == "lockstep.service"))
+    };
+    for binding in ["Requires", "Requisite", "BindsTo", "PartOf", "StopPropagatedFrom"] {
+        assert!(!daemon(binding), "{binding}=lockstep.service stops the modules with the daemon");
+    }
+    assert!(daemon("Wants") && daemon("After"), "it asks the daemon, which ends after it");
+}

@@ -129,17 +129,14 @@ impl Watched {
             *died = false;
             return self.manager.is_active(&self.proc.name).await.map(usize::from);
         }
-        loop {
-            let pattern = self.pattern.clone();
-            let found = spawn_blocking(move || matching(&pattern)).await;
-            let found = found.map_err(std::io::Error::other).and_then(|found| found);
-            let found = found.map_err(|error| format!("cannot read /proc: {error}"))?;
-            if held.hold(&found) {
-                return Ok(found.len());
-            }
-            *died = true;
-            sleep(LOOK_GAP).await;
-        }
+        let pattern = self.pattern.clone();
+        let found = spawn_blocking(move || matching(&pattern)).await;
+        let found = found.map_err(std::io::Error::other).and_then(|found| found);
+        let found = found.map_err(|error| format!("cannot read /proc: {error}"))?;
+        let count = held.hold(&found);
+        // Looked at again, as after any death: its child may have come behind the walk.
+        *died |= count < found.len();
+        Ok(count)
     }
 
     async fn tell(&self, up: bool, count: usize) -> bool {

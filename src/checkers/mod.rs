@@ -6,7 +6,7 @@
 //! look -> failed? look once more after a pause -> told only if it differs from what was told last
 //! ```
 //! A failure of our own (no descriptors, no answer from the kernel) is no reading: the resource
-//! keeps the value it has. `splitbrain` is not here: it is asked once, at a decision.
+//! keeps the value it has. `splitbrain` is none of them: a witness is asked once, at a decision.
 pub mod connections;
 mod custom;
 mod echo;
@@ -87,8 +87,8 @@ pub fn start(
             let probe = ping::Ping { host: addr, timeout };
             tasks.spawn(watch(probe, Pace::remote(interval), report("ping", "pingcheck")));
         }
-        CheckerKind::Interface { local_addr } => {
-            let probe = network::Link::new(local_addr);
+        CheckerKind::Interface { interface, local_addr } => {
+            let probe = network::Link::new(interface, local_addr);
             tasks.spawn(watch(probe, Pace::local(network::POLL), report("intf", "intfcheck")));
         }
         CheckerKind::Address { addr, interval } => {

@@ -1,7 +1,7 @@
 //! `module`: another module gives its service, that is, it is `PRIM Ready` or `ALONE Ready`. One
 //! of this node is asked of the hub; one elsewhere by what load balancers ask too, `ready.txt`.
 use super::Neighbour;
-use super::steady::{Look, Probe};
+use super::steady::{Check, Look};
 use super::tcp::{connect, place};
 use crate::model::Readiness;
 use std::io;
@@ -19,7 +19,7 @@ pub(super) struct Local {
     pub neighbour: Neighbour,
 }
 
-impl Probe for Local {
+impl Check for Local {
     async fn look(&mut self) -> Look {
         match (self.neighbour)(&self.name) {
             Some(state) if state.role.is_primary() && state.readiness == Readiness::Ready => {
@@ -38,7 +38,7 @@ pub(super) struct Remote {
     pub timeout: Duration,
 }
 
-impl Probe for Remote {
+impl Check for Remote {
     async fn look(&mut self) -> Look {
         let (name, place) = (&self.name, place(&self.host, self.port));
         match timeout(self.timeout, self.status(&place)).await {

@@ -1,6 +1,6 @@
 //! `intf` and `ip`: what the kernel knows of this node's links and addresses. Its announcements
 //! cause a look; a slow poll covers announcements that were lost.
-use super::steady::{Look, Probe};
+use super::steady::{Check, Look};
 use crate::actions::vip;
 use crate::watch::link::{self, LinkEvent};
 use std::io;
@@ -8,39 +8,45 @@ use std::net::IpAddr;
 use std::time::Duration;
 use tokio::net::lookup_host;
 use tokio::sync::mpsc;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
+/// A resolver that waits for its servers.
+const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
 /// `<intf>` has no interval of its own.
 pub(super) const POLL: Duration = Duration::from_secs(10);
 
-/// The interface of an address is up and has a carrier.
+/// The interface of an address, or the one that is named, is up and has a carrier.
 pub(super) struct Link {
-    addr: String,
+    interface: Option<String>,
+    place: Place,
     news: News,
 }
 
 impl Link {
-    pub(super) fn new(addr: String) -> Link {
-        Link { addr, news: News::default() }
+    pub(super) fn new(interface: Option<String>, addr: String) -> Link {
+        Link { interface, place: Place::new(addr), news: News::default() }
     }
 }
 
-impl Probe for Link {
+impl Check for Link {
     async fn look(&mut self) -> Look {
         self.news.listen();
-        let addr = match resolve(&self.addr).await {
+        let addr = match self.place.address().await {
             Ok(addr) => addr,
-            Err(error) => return Look::failed(&format!("cannot resolve {}", self.addr), &error),
+            Err(why) => return Look::Unknown(why),
         };
-        match vip::link_of(addr).await {
+        match vip::link_of(self.interface.as_deref(), addr).await {
             Ok(Some(link)) if link.up && link.carrier => Look::Up,
             Ok(Some(link)) if link.up => Look::Down(format!(
                 "interface {} of {addr} has no carrier: look at its cable and switch",
                 link.interface
             )),
             Ok(Some(link)) => Look::Down(format!("interface {} of {addr} is down", link.interface)),
-            Ok(None) => {
-                Look::Down(format!("no interface of this node has {addr} or an address beside it"))
-            }
+            Ok(None) => Look::Down(match &self.interface {
+                Some(name) => format!("this node has no interface {name}"),
+                None => format!("no interface of this node has {addr} or an address beside it"),
+            }),
             Err(error) => Look::Unknown(error.to_string()),
         }
     }
@@ -52,26 +58,23 @@ impl Probe for Link {
 
 /// The address is on this node.
 pub(super) struct Address {
-    addr: String,
-    /// As it was resolved last.
-    known: Option<IpAddr>,
+    place: Place,
     news: News,
 }
 
 impl Address {
     pub(super) fn new(addr: String) -> Address {
-        Address { addr, known: None, news: News::default() }
+        Address { place: Place::new(addr), news: News::default() }
     }
 }
 
-impl Probe for Address {
+impl Check for Address {
     async fn look(&mut self) -> Look {
         self.news.listen();
-        let addr = match resolve(&self.addr).await {
+        let addr = match self.place.address().await {
             Ok(addr) => addr,
-            Err(error) => return Look::failed(&format!("cannot resolve {}", self.addr), &error),
+            Err(why) => return Look::Unknown(why),
         };
-        self.known = Some(addr);
         match vip::is_present(addr).await {
             Ok(Some(_)) => Look::Up,
             Ok(None) => Look::Down(format!("address {addr} is not on this node any more")),
@@ -80,7 +83,7 @@ impl Probe for Address {
     }
 
     async fn changed(&mut self) {
-        let known = self.known;
+        let known = self.place.known;
         let concerns = |event: &LinkEvent| match event {
             LinkEvent::AddressAdded { addr, .. } | LinkEvent::AddressGone { addr, .. } => {
                 Some(*addr) == known
@@ -92,8 +95,40 @@ impl Probe for Address {
     }
 }
 
-/// Names are allowed; the first address counts.
-async fn resolve(host: &str) -> io::Result<IpAddr> {
+/// An address, or a name of it. A resolver that fails or says nothing tells nothing about links
+/// and addresses of this node: what it said last holds, and until then nothing is known.
+struct Place {
+    host: String,
+    /// As it was resolved last.
+    known: Option<IpAddr>,
+}
+
+impl Place {
+    fn new(host: String) -> Place {
+        Place { host, known: None }
+    }
+
+    /// The error says why nothing is known.
+    async fn address(&mut self) -> Result<IpAddr, String> {
+        let found = resolve(self.host.clone());
+        self.settle(timeout(RESOLVE_LIMIT, found).await)
+    }
+
+    fn settle(&mut self, found: Result<io::Result<IpAddr>, Elapsed>) -> Result<IpAddr, String> {
+        let why = match found {
+            Ok(Ok(addr)) => {
+                self.known = Some(addr);
+                return Ok(addr);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", RESOLVE_LIMIT.as_secs()),
+        };
+        self.known.ok_or_else(|| format!("cannot resolve {}: {why}", self.host))
+    }
+}
+
+/// The first address counts.
+async fn resolve(host: String) -> io::Result<IpAddr> {
     let first = lookup_host((host, 0)).await?.next().map(|found| found.ip());
     first.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
 }
@@ -125,5 +160,24 @@ impl News {
             }
         }
         std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_resolver_that_fails_takes_nothing_back() {
+        let addr: IpAddr = "10.0.0.9".parse().unwrap();
+        let failed = || Ok(Err(io::Error::other("no server")));
+        let silent = timeout(Duration::ZERO, std::future::pending());
+        let mut place = Place::new("db.example".into());
+        let why = place.settle(failed()).unwrap_err();
+        assert!(why.contains("db.example") && why.contains("no server"), "{why}");
+        assert_eq!(place.settle(Ok(Ok(addr))), Ok(addr));
+        assert_eq!(place.settle(failed()), Ok(addr));
+        assert_eq!(place.settle(silent.await), Ok(addr));
+        assert_eq!(Place::new("10.0.0.9".into()).address().await, Ok(addr));
     }
 }

@@ -1,6 +1,6 @@
 //! `ping`: a machine answers ICMP echo requests, asked without an external program.
 use super::echo::Echo;
-use super::steady::{Look, Probe};
+use super::steady::{Check, Look};
 use std::io;
 use std::time::Duration;
 use tokio::net::lookup_host;
@@ -11,7 +11,7 @@ pub(super) struct Ping {
     pub timeout: Duration,
 }
 
-impl Probe for Ping {
+impl Check for Ping {
     async fn look(&mut self) -> Look {
         let host = &self.host;
         match timeout(self.timeout, answered(host)).await {

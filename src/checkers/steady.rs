@@ -30,7 +30,7 @@ impl Look {
 }
 
 /// One way to look at the world.
-pub(super) trait Probe: Send + 'static {
+pub(super) trait Check: Send + 'static {
     fn look(&mut self) -> impl Future<Output = Look> + Send;
 
     /// Resolves when the next look should not wait for the interval. Cancel safe.
@@ -85,7 +85,7 @@ impl Report {
 }
 
 /// Looks until nobody listens any more.
-pub(super) async fn watch(mut probe: impl Probe, pace: Pace, mut report: Report) {
+pub(super) async fn watch(mut probe: impl Check, pace: Pace, mut report: Report) {
     let mut puzzled = false;
     loop {
         let mut look = probe.look().await;
@@ -115,17 +115,30 @@ pub(super) async fn watch(mut probe: impl Probe, pace: Pace, mut report: Report)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkers::tests::LIMIT;
     use Look::{Down, Unknown, Up};
+    use tokio::sync::oneshot;
 
-    /// Shows these looks one after the other, then never anything again.
-    struct Film(std::vec::IntoIter<Look>);
+    /// Shows these looks one after the other; then says that it is over, and shows nothing more.
+    struct Film {
+        looks: std::vec::IntoIter<Look>,
+        over: Option<oneshot::Sender<()>>,
+    }
 
-    impl Probe for Film {
+    impl Film {
+        fn of(looks: Vec<Look>) -> (Film, oneshot::Receiver<()>) {
+            let (over, is_over) = oneshot::channel();
+            (Film { looks: looks.into_iter(), over: Some(over) }, is_over)
+        }
+    }
+
+    impl Check for Film {
         async fn look(&mut self) -> Look {
-            match self.0.next() {
-                Some(look) => look,
-                None => std::future::pending().await,
+            if let Some(look) = self.looks.next() {
+                return look;
             }
+            drop(self.over.take());
+            std::future::pending().await
         }
     }
 
@@ -134,8 +147,11 @@ mod tests {
         let short = Duration::from_millis(1);
         let pace = Pace { interval: short, pause: short };
         let report = Report::new("x.y".into(), "test", to);
-        let film = Film(film.into_iter());
-        let _ = timeout(Duration::from_millis(200), watch(film, pace, report)).await;
+        let (film, is_over) = Film::of(film);
+        tokio::select! {
+            () = watch(film, pace, report) => panic!("somebody listens"),
+            over = timeout(LIMIT, is_over) => drop(over.expect("the film is played to its end")),
+        }
         let mut told = Vec::new();
         while let Ok(reading) = from.try_recv() {
             told.push((reading.up, reading.why));
@@ -177,7 +193,6 @@ mod tests {
         drop(from);
         let report = Report::new("x.y".into(), "test", to);
         let pace = Pace::local(Duration::from_millis(1));
-        let ended = watch(Film(vec![Up].into_iter()), pace, report);
-        timeout(Duration::from_secs(5), ended).await.unwrap();
+        timeout(LIMIT, watch(Film::of(vec![Up]).0, pace, report)).await.unwrap();
     }
 }

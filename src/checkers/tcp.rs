@@ -1,6 +1,6 @@
 //! `tcp`: a connection to a port is possible. The name is resolved each time, because an address
 //! may move; several addresses are tried side by side, so that a dead one does not use up the time.
-use super::steady::{Look, Probe};
+use super::steady::{Check, Look};
 use futures_util::future::select_ok;
 use std::io;
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub(super) struct Tcp {
     pub timeout: Duration,
 }
 
-impl Probe for Tcp {
+impl Check for Tcp {
     async fn look(&mut self) -> Look {
         let place = place(&self.host, self.port);
         match timeout(self.timeout, connect(&self.host, self.port)).await {

@@ -5,7 +5,7 @@ use super::cluster::ClusterConfig;
 use super::mistake::{Mistakes, Note};
 use super::paths::Paths;
 use crate::model::{Level, ModuleName, NodeName, NotReplicated};
-use crate::rules::{Rule, RuleSet};
+use crate::rules::{RuleSet, Statement};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,6 +45,10 @@ pub struct UserConfig {
     pub errd: Option<Errd>,
     pub checkers: Vec<Checker>,
     pub failover_rules: Vec<FailoverRules>,
+    /// `failover period=`: of several blocks the last that says one.
+    pub rules_period: Duration,
+    /// `failover handle_time=`, likewise: how long a rule must be true before its action.
+    pub rules_handle_time: Duration,
     /// `None`: no `<user>` element, no script runs.
     pub user: Option<UserBlock>,
     /// Exported to every script, macros expanded.
@@ -256,6 +260,8 @@ pub enum CheckerKind {
         timeout: Duration,
     },
     Interface {
+        /// `None`: the one that has the address, or one of its network.
+        interface: Option<String>,
         local_addr: String,
     },
     Address {
@@ -287,13 +293,8 @@ pub enum CheckerKind {
 pub struct FailoverRules {
     /// `false`: without the built-in rules.
     pub extends: bool,
-    /// The same in each block: a module has one period, the last that is said.
-    pub period: Duration,
-    /// So is this: how long a rule must be true before its action.
-    pub handle_time: Duration,
-    pub rules: Vec<Rule>,
-    /// Labels of built-in rules that shall not act (`Rules.disable`).
-    pub disabled: Vec<String>,
+    /// In the order of the text.
+    pub statements: Vec<Statement>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

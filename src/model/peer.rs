@@ -4,6 +4,7 @@ use super::ids::{BootId, ModuleName, NodeName};
 use super::lineage::Side;
 use super::role::State;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Short form of an engine's mode for heartbeats and decisions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,10 @@ pub struct ModuleReport {
     pub config_digest: String,
     /// Why the module is in this state, one sentence for people.
     pub reason: String,
+    /// What rules of the module look at of this node. `None`: they look at nothing, or this node
+    /// does not tell it yet.
+    #[serde(default)]
+    pub resources: Option<BTreeMap<String, String>>,
 }
 
 /// A message between daemons; each is answered by one [`PeerReply`].

@@ -58,7 +58,8 @@ impl Control {
     }
 
     pub(super) fn publish(&mut self, state: State, reason: String) {
-        let report = super::report::report(&self.site, &self.machine, state, reason);
+        let told = self.told();
+        let report = super::report::report(&self.site, &self.machine, state, reason, told);
         self.reporter.publish(report);
     }
 

@@ -1,7 +1,6 @@
 //! Checkers by their resources, and those that nobody has to write.
-use crate::config::userconfig::{
-    Checker, CheckerKind, ErrorAction, UserConfig, VirtualAddress, When,
-};
+use crate::actions::vip::own_prefix;
+use crate::config::userconfig::{Checker, CheckerKind, ErrorAction, UserConfig, When};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -27,8 +26,10 @@ pub(super) fn implied(config: &UserConfig) -> Vec<Checker> {
     let mut implied: Vec<Checker> = Vec::new();
     for vip in &config.vips {
         if vip.check_interface {
-            let kind = CheckerKind::Interface { local_addr: vip.addr.to_string() };
-            let (ident, when) = (network(vip).to_string(), When::Pre);
+            let (interface, local_addr) = (vip.interface.clone(), vip.addr.to_string());
+            let kind = CheckerKind::Interface { interface, local_addr };
+            let prefix = vip.prefix.or_else(|| own_prefix(vip.addr));
+            let (ident, when) = (network(vip.addr, prefix).to_string(), When::Pre);
             implied.push(Checker { ident, when, action: ErrorAction::Wait, kind });
         }
         if vip.check {
@@ -46,18 +47,51 @@ pub(super) fn implied(config: &UserConfig) -> Vec<Checker> {
     implied
 }
 
-/// The network that an interface checker is called by.
-fn network(vip: &VirtualAddress) -> IpAddr {
-    match vip.addr {
+/// The network that an interface checker is called by; where nothing is known of it, of the usual
+/// size.
+fn network(addr: IpAddr, prefix: Option<u8>) -> IpAddr {
+    match addr {
         IpAddr::V4(addr) => {
-            let bits = u32::from(vip.prefix.unwrap_or(24).min(32));
+            let bits = u32::from(prefix.unwrap_or(24).min(32));
             let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
             IpAddr::V4((u32::from(addr) & mask).into())
         }
         IpAddr::V6(addr) => {
-            let bits = u32::from(vip.prefix.unwrap_or(64).min(128));
+            let bits = u32::from(prefix.unwrap_or(64).min(128));
             let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
             IpAddr::V6((u128::from(addr) & mask).into())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Paths;
+    use crate::config::userconfig::Surroundings;
+    use std::path::Path;
+
+    #[test]
+    fn a_network_is_called_by_its_own_size() {
+        let network = |addr: &str, prefix| network(addr.parse().unwrap(), prefix).to_string();
+        assert_eq!(network("10.8.200.9", Some(16)), "10.8.0.0");
+        assert_eq!(network("10.8.200.9", None), "10.8.200.0");
+        assert_eq!(network("10.8.200.9", Some(0)), "0.0.0.0");
+        assert_eq!(network("fd00::7:1", Some(112)), "fd00::7:0");
+    }
+
+    #[test]
+    fn the_checker_of_a_named_interface_watches_that_one() {
+        let text = "<safe><service mode=\"mirror\"><heart><heartbeat name=\"a\"/></heart><vip>\
+                    <interface_list><interface name=\"bond0\"><real_interface>\
+                    <virtual_addr addr=\"192.0.2.9\" where=\"one_side_alias\" netmask=\"16\"/>\
+                    </real_interface></interface></interface_list></vip></service></safe>";
+        let around = Surroundings::of(&Paths::system());
+        let config = UserConfig::parse(Path::new("u"), text, &around).unwrap().config;
+        let implied = implied(&config);
+        let names: Vec<String> = implied.iter().map(resource).collect();
+        assert_eq!(names, ["intf.192.0.0.0", "ip.192.0.2.9"]);
+        let (interface, local_addr) = (Some("bond0".to_owned()), "192.0.2.9".to_owned());
+        assert_eq!(implied[0].kind, CheckerKind::Interface { interface, local_addr });
     }
 }

@@ -231,6 +231,7 @@ impl Control {
         self.begin(boot_start).await;
         loop {
             self.watch_turn().await;
+            self.tell_peer();
             let due = self.machine.deadline().into_iter().chain(self.rules_due()).min();
             let wait = due.map(|at| at.since(clock::now()));
             let wait = wait.map_or(LOOK, Duration::from_millis).min(LOOK);

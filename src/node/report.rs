@@ -4,11 +4,15 @@ use super::site::Site;
 use crate::decide::Machine;
 use crate::model::{ModuleReport, NodeName, PeerMessage, State};
 use crate::peer::PeersHandle;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::watch;
 
 const LIMIT: Duration = Duration::from_millis(1_500);
 const RETRY: Duration = Duration::from_millis(300);
+
+/// Resources of this node that rules of the peer look at; `None` if they look at nothing.
+pub type Told = Option<BTreeMap<String, String>>;
 
 /// Sends the newest report of one module. Older ones that were not sent yet are dropped.
 pub struct Reporter {
@@ -22,6 +26,11 @@ impl Reporter {
         tokio::spawn(deliver(peers, peer, reports));
         let number = u64::try_from(clock::since_boot().as_micros()).unwrap_or(0);
         Reporter { newest, number }
+    }
+
+    /// What the peer was told last, or is about to be; `None` before the first report.
+    pub fn told(&self) -> Option<Told> {
+        self.newest.borrow().as_ref().map(|report| report.resources.clone())
     }
 
     pub fn publish(&mut self, mut report: ModuleReport) {
@@ -53,7 +62,13 @@ async fn deliver(
     }
 }
 
-pub fn report(site: &Site, machine: &Machine, state: State, reason: String) -> ModuleReport {
+pub fn report(
+    site: &Site,
+    machine: &Machine,
+    state: State,
+    reason: String,
+    resources: Told,
+) -> ModuleReport {
     let engine = machine.facts().engine.summary().cloned();
     ModuleReport {
         node: site.node.clone(),
@@ -68,5 +83,6 @@ pub fn report(site: &Site, machine: &Machine, state: State, reason: String) -> M
         asks: !machine.facts().peer.fresh,
         config_digest: site.active.digest.clone(),
         reason,
+        resources,
     }
 }

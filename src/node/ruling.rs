@@ -2,6 +2,7 @@
 //! a script has. Decides nothing: rules and automaton do.
 use super::clock;
 use super::module::Control;
+use super::report::Told;
 use crate::config::userconfig::{Checker, CheckerKind};
 use crate::decide::{Caller, Event, Gate, Moment, Wish};
 use crate::logbook::texts;
@@ -9,14 +10,51 @@ use crate::model::Role;
 use crate::rules::{Action, Blocked, Table, Verdict};
 use std::collections::BTreeMap;
 
+/// Names and values of resources in one report.
+const TOLD_BYTES_MAX: usize = 64 << 10;
+
 impl Control {
     fn table(&self) -> Table {
         let values = self.resources.all().into_iter();
         let local: BTreeMap<_, _> =
             values.map(|resource| (resource.name, resource.value)).collect();
-        let peer = local.get("state.remote").cloned();
-        let remote = peer.map(|state| ("state.local".to_owned(), state)).into_iter().collect();
-        Table { local, remote }
+        let peer = &self.machine.facts().peer;
+        let report = peer.report.as_ref().filter(|_| peer.connected || self.hearts.alive());
+        let told = report.and_then(|report| report.resources.clone());
+        let peer_told = told.is_some();
+        let mut remote = told.unwrap_or_default();
+        let state = local.get("state.remote").cloned();
+        remote.extend(state.map(|state| ("state.local".to_owned(), state)));
+        Table { local, remote, peer_told }
+    }
+
+    /// The resources that rules look at as the peer's: it has the same configuration, so its rules
+    /// look at those of this node.
+    pub(super) fn told(&self) -> Told {
+        let looked_at = self.watching.set.of_peer();
+        if looked_at.is_empty() {
+            return None;
+        }
+        let mut all = self.resources.all();
+        all.retain(|resource| looked_at.iter().any(|names| names.hold(&resource.name)));
+        let mut bytes = 0;
+        let told = all.into_iter().map(|resource| (resource.name, resource.value));
+        let fits = |(name, value): &(String, String)| {
+            bytes += name.len() + value.len();
+            bytes <= TOLD_BYTES_MAX
+        };
+        Some(told.take_while(fits).collect())
+    }
+
+    /// At rest only: a report between the steps of a hand-over says what holds no more.
+    pub(super) fn tell_peer(&mut self) {
+        let told = self.told();
+        if told.is_some()
+            && !self.machine.busy()
+            && self.reporter.told().is_some_and(|before| before != told)
+        {
+            self.publish_again();
+        }
     }
 
     /// What the witness answered is a resource; the built-in rule on it holds this node in WAIT.

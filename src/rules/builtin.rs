@@ -5,7 +5,7 @@
 //! down → wait`", and per checker `t_<ident>`, `p_<ident>`, `c_<ident>` with its action. The four
 //! are there without such checkers too, where they are true of nothing; a script may still set
 //! such a resource. The rules on `rfs` are not here: replication is the automaton's.
-use super::{Action, Condition, Effect, Resource, Rule};
+use super::{Action, Condition, Effect, Names, Resource, Rule, Whose};
 use std::time::Duration;
 
 /// Period of the rules where a module gives none.
@@ -50,12 +50,17 @@ fn down(label: &str, resource: &str, action: Action) -> Rule {
 }
 
 fn is_down(label: String, resource: Resource, action: Action) -> Rule {
-    let condition = Condition::Compare {
-        left: Box::new(Condition::Resource(resource)),
-        equal: true,
-        right: Box::new(Condition::Value("down".to_owned())),
-    };
+    let down = Condition::Value("down".to_owned());
+    let condition = Condition::compare(Condition::Resource(resource), true, down);
     Rule { label, condition, effect: Effect::Act(action) }
+}
+
+/// What a module says about its rules, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    Rule(Rule),
+    /// What has this label until now, a built-in rule or one of the module, shall not act.
+    Disable(String),
 }
 
 /// What one `<failover>` says.
@@ -63,9 +68,7 @@ fn is_down(label: String, resource: Resource, action: Action) -> Rule {
 pub struct UserRules<'a> {
     /// `false`: the module has no built-in rules.
     pub extends: bool,
-    pub rules: &'a [Rule],
-    /// Labels of built-in rules that shall not act.
-    pub disabled: &'a [String],
+    pub statements: &'a [Statement],
 }
 
 /// All rules of a module.
@@ -77,23 +80,47 @@ pub struct RuleSet {
     pub implicit_wakeup: bool,
 }
 
+impl RuleSet {
+    /// What the rules look at of the peer.
+    pub fn of_peer(&self) -> Vec<&Names> {
+        let mut found = Vec::new();
+        for rule in &self.rules {
+            rule.condition.visit(&mut |part| {
+                if let Condition::Resource(Resource { whose: Whose::Peer, names }) = part {
+                    found.push(names);
+                }
+            });
+        }
+        found
+    }
+}
+
 /// The user's rules beside the built-in ones, or in their place: all of them with
 /// `extends="no"`, one where the label is the same. A wait still ends by itself with
 /// `extends="no"` (a module that never goes on again helps nobody), only `disable` ends that.
-pub fn combine<'a>(
-    builtin: Vec<Rule>,
-    users: impl IntoIterator<Item = UserRules<'a>> + Clone,
-) -> RuleSet {
+pub fn combine<'a>(builtin: Vec<Rule>, users: impl IntoIterator<Item = UserRules<'a>>) -> RuleSet {
     let mut rules = builtin;
+    let mut own: Vec<Rule> = Vec::new();
     let mut implicit_wakeup = true;
-    for user in users.clone() {
-        let replaced = |label: &String| user.rules.iter().any(|rule| rule.label == *label);
-        rules.retain(|rule| {
-            user.extends && !user.disabled.contains(&rule.label) && !replaced(&rule.label)
-        });
-        implicit_wakeup &= user.disabled.iter().all(|label| label != IMPLICIT_WAKEUP);
+    for user in users {
+        if !user.extends {
+            rules.clear();
+        }
+        for statement in user.statements {
+            match statement {
+                Statement::Rule(rule) => {
+                    rules.retain(|known| known.label != rule.label);
+                    own.push(rule.clone());
+                }
+                Statement::Disable(label) => {
+                    rules.retain(|known| known.label != *label);
+                    own.retain(|known| known.label != *label);
+                    implicit_wakeup &= label != IMPLICIT_WAKEUP;
+                }
+            }
+        }
     }
-    rules.extend(users.into_iter().flat_map(|user| user.rules.iter().cloned()));
+    rules.extend(own);
     RuleSet { rules, implicit_wakeup }
 }
 
@@ -138,29 +165,60 @@ mod tests {
         );
     }
 
+    fn statements(text: &str) -> Vec<Statement> {
+        let rules = language::parse(text).expect("rules");
+        rules.into_iter().map(Statement::Rule).collect()
+    }
+
+    fn labels(users: &[UserRules<'_>]) -> (String, bool) {
+        let set = combine(fixed(), users.iter().copied());
+        let labels: Vec<String> = set.rules.iter().map(|rule| rule.label.clone()).collect();
+        (labels.join(" "), set.implicit_wakeup)
+    }
+
     #[test]
     fn users_add_replace_and_disable() {
-        let own = language::parse(
+        let own = statements(
             "own: if (custom.x == down) then stop(); ip_failure: if (ip.? == down) then stop();",
-        )
-        .expect("rules");
-        let disabled = ["module_failure".to_owned(), IMPLICIT_WAKEUP.to_owned()];
-        let labels = |users: &[UserRules<'_>]| {
-            let set = combine(fixed(), users.iter().copied());
-            let labels: Vec<String> = set.rules.iter().map(|rule| rule.label.clone()).collect();
-            (labels.join(" "), set.implicit_wakeup)
-        };
-        let user = |extends, rules, disabled| UserRules { extends, rules, disabled };
+        );
+        let disabled =
+            ["module_failure", IMPLICIT_WAKEUP].map(|label| Statement::Disable(label.to_owned()));
+        let user = |extends, statements| UserRules { extends, statements };
         let four = "module_failure interface_failure ip_failure splitbrain_failure".to_owned();
         assert_eq!(labels(&[]), (four, true));
         let replaced = "module_failure interface_failure splitbrain_failure own ip_failure";
-        assert_eq!(labels(&[user(true, &own, &[])]), (replaced.to_owned(), true));
+        assert_eq!(labels(&[user(true, &own)]), (replaced.to_owned(), true));
         let fewer = "interface_failure splitbrain_failure own ip_failure".to_owned();
-        let (first, second) = (user(true, &own, &[]), user(true, &[], &disabled));
-        assert_eq!(labels(&[first, second]), (fewer, false));
-        assert_eq!(labels(&[user(false, &own, &[])]), ("own ip_failure".to_owned(), true));
-        assert_eq!(labels(&[user(false, &[], &[])]), (String::new(), true));
-        let set = combine(fixed(), [first]);
-        assert_eq!(set.rules.last(), own.last());
+        assert_eq!(labels(&[user(true, &own), user(true, &disabled)]), (fewer, false));
+        assert_eq!(labels(&[user(false, &own)]), ("own ip_failure".to_owned(), true));
+        assert_eq!(labels(&[user(false, &[])]), (String::new(), true));
+        let set = combine(fixed(), [user(true, &own)]);
+        assert_eq!(set.rules.last().map(|rule| rule.label.as_str()), Some("ip_failure"));
+    }
+
+    /// Wherever it was written: in the same section, another one, another `<failover>`.
+    #[test]
+    fn disable_takes_away_what_the_module_said_before() {
+        let first = statements("own: if (a.b == down) then stop(); x: if (a.b == up) then stop();");
+        let then = [Statement::Disable("own".to_owned()), first[0].clone()];
+        let user = |statements| UserRules { extends: true, statements };
+        let four = labels(&[]).0;
+        assert_eq!(labels(&[user(&first), user(&then[..1])]).0, format!("{four} x"));
+        assert_eq!(labels(&[user(&first), user(&then)]).0, format!("{four} x own"));
+        let both = [&first[..], &then[..1]].concat();
+        assert_eq!(labels(&[user(&both)]).0, format!("{four} x"));
+        assert_eq!(labels(&[user(&then[..1]), user(&first)]).0, format!("{four} own x"));
+    }
+
+    #[test]
+    fn what_is_looked_at_of_the_peer_is_known() {
+        let text = "a: if (tcp.a == down && !(remote.tcp.b == down)) then stop();\
+                    b: if (remote.x.? == up || remote.state == ALONE) then stop();";
+        let statements = &statements(text);
+        let set = combine(fixed(), [UserRules { extends: true, statements }]);
+        let told = |name: &str| set.of_peer().iter().any(|names| names.hold(name));
+        assert!(told("tcp.b") && told("x.y"));
+        assert!(!told("tcp.a") && !told("state.remote") && !told("intf.lan"));
+        assert!(combine(fixed(), []).of_peer().is_empty());
     }
 }

@@ -24,9 +24,8 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Rules {
     rules: Vec<(Rule, Standing)>,
-    /// Milliseconds, both.
-    period: u64,
-    handle_time: u64,
+    period_ms: u64,
+    handle_time_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +70,7 @@ impl Rules {
     ) -> Rules {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let rules = rules.into_iter().map(|rule| (rule, Standing::False)).collect();
-        Rules { rules, period: ms(period), handle_time: ms(handle_time) }
+        Rules { rules, period_ms: ms(period), handle_time_ms: ms(handle_time) }
     }
 
     /// Looks at all rules. Assignments that have become true come first, then at most one action.
@@ -81,7 +80,7 @@ impl Rules {
             if truth(&rule.condition, resources) != Some(true) {
                 *standing = Standing::False;
             } else if *standing == Standing::False {
-                *standing = Standing::Pending(now.plus(self.handle_time));
+                *standing = Standing::Pending(now.plus(self.handle_time_ms));
                 if let Effect::Assign { resource, value } = &rule.effect {
                     let (label, resource) = (rule.label.clone(), resource.clone());
                     verdicts.push(Verdict::Assign { label, resource, value: *value });
@@ -100,7 +99,7 @@ impl Rules {
     /// The action that was asked for was carried out or refused. If its rule is still true, it is
     /// asked for again after `handle_time`, and after `period` at least.
     pub fn rearm(&mut self, now: Moment) {
-        let due = now.plus(self.handle_time.max(self.period));
+        let due = now.plus(self.handle_time_ms.max(self.period_ms));
         for (_, standing) in &mut self.rules {
             if *standing == Standing::Fired {
                 *standing = Standing::Pending(due);

@@ -20,7 +20,7 @@
 //!   would be true for ever.
 //!
 //! How wildcards are compared stands in `truth.rs`.
-use super::{Action, Condition, Effect, Names, Resource, Rule, Slip, Value, Whose};
+use super::{Action, Condition, Effect, Names, Resource, Rule, SyntaxError, Value, Whose};
 use words::{Word, words};
 
 mod words;
@@ -35,7 +35,7 @@ const NESTED_MAX: usize = 32;
 pub const REMEDY: &str = "write: label: if ( class.id == down ) then stopstart();";
 
 /// All rules of a text, or its first slip.
-pub fn parse(text: &str) -> Result<Vec<Rule>, Slip> {
+pub fn parse(text: &str) -> Result<Vec<Rule>, SyntaxError> {
     let mut words = words(text)?;
     words.reverse();
     let mut parser = Parser { words, end: text.len() };
@@ -62,30 +62,32 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn next(&mut self, expected: &'static str) -> Result<Word<'a>, Slip> {
-        self.words.pop().ok_or_else(|| Slip::said(self.end, expected, "the end of the rules"))
+    fn next(&mut self, expected: &'static str) -> Result<Word<'a>, SyntaxError> {
+        self.words
+            .pop()
+            .ok_or_else(|| SyntaxError::said(self.end, expected, "the end of the rules"))
     }
 
     fn peek(&self) -> &'a str {
         self.words.last().map_or("", |(_, word)| word)
     }
 
-    fn exactly(&mut self, wanted: &str, expected: &'static str) -> Result<(), Slip> {
+    fn exactly(&mut self, wanted: &str, expected: &'static str) -> Result<(), SyntaxError> {
         let (at, word) = self.next(expected)?;
-        if word == wanted { Ok(()) } else { Err(Slip::text(at, expected, word)) }
+        if word == wanted { Ok(()) } else { Err(SyntaxError::text(at, expected, word)) }
     }
 
-    fn name(&mut self, expected: &'static str) -> Result<Word<'a>, Slip> {
+    fn name(&mut self, expected: &'static str) -> Result<Word<'a>, SyntaxError> {
         let (at, word) = self.next(expected)?;
         let name = word.starts_with(|c: char| c.is_alphanumeric() || "_*?".contains(c));
-        if name { Ok((at, word)) } else { Err(Slip::text(at, expected, word)) }
+        if name { Ok((at, word)) } else { Err(SyntaxError::text(at, expected, word)) }
     }
 
-    fn rule(&mut self) -> Result<Rule, Slip> {
+    fn rule(&mut self) -> Result<Rule, SyntaxError> {
         let expected = "the label of a rule";
         let (at, label) = self.name(expected)?;
         if !plain(label) {
-            return Err(Slip::text(at, expected, label));
+            return Err(SyntaxError::text(at, expected, label));
         }
         self.exactly(":", ": after the label")?;
         self.exactly("if", "if")?;
@@ -98,28 +100,28 @@ impl<'a> Parser<'a> {
         Ok(Rule { label: label.to_owned(), condition, effect })
     }
 
-    fn effect(&mut self) -> Result<Effect, Slip> {
+    fn effect(&mut self) -> Result<Effect, SyntaxError> {
         let (at, word) = self.name("an action or a resource")?;
         if self.peek() == "=" {
             self.next("=")?;
             let Some(Resource { whose: Whose::Own, names: Names::One(resource) }) =
                 Resource::parse(word)
             else {
-                return Err(Slip::text(at, "one resource class.id of this node", word));
+                return Err(SyntaxError::text(at, "one resource class.id of this node", word));
             };
             let expected = "up, down, init or unknown";
             let (at, word) = self.name(expected)?;
-            let value = Value::named(word).ok_or_else(|| Slip::text(at, expected, word))?;
+            let value = Value::named(word).ok_or_else(|| SyntaxError::text(at, expected, word))?;
             return Ok(Effect::Assign { resource, value });
         }
         let expected = "one of stop() stopstart() wait() restart() swap() wakeup()";
-        let action = Action::named(word).ok_or_else(|| Slip::text(at, expected, word))?;
+        let action = Action::named(word).ok_or_else(|| SyntaxError::text(at, expected, word))?;
         self.exactly("(", "( after the action")?;
         self.exactly(")", ") after the action")?;
         Ok(Effect::Act(action))
     }
 
-    fn either(&mut self, depth: usize) -> Result<Part, Slip> {
+    fn either(&mut self, depth: usize) -> Result<Part, SyntaxError> {
         self.joined("||", Condition::Any, |parser| {
             parser.joined("&&", Condition::All, |parser| parser.comparison(depth))
         })
@@ -129,8 +131,8 @@ impl<'a> Parser<'a> {
         &mut self,
         sign: &'static str,
         join: fn(Vec<Condition>) -> Condition,
-        mut part: impl FnMut(&mut Self) -> Result<Part, Slip>,
-    ) -> Result<Part, Slip> {
+        mut part: impl FnMut(&mut Self) -> Result<Part, SyntaxError>,
+    ) -> Result<Part, SyntaxError> {
         let first = part(self)?;
         if self.peek() != sign {
             return Ok(first);
@@ -144,7 +146,7 @@ impl<'a> Parser<'a> {
         Ok((at, join(parts)))
     }
 
-    fn comparison(&mut self, depth: usize) -> Result<Part, Slip> {
+    fn comparison(&mut self, depth: usize) -> Result<Part, SyntaxError> {
         let (at, mut left) = self.negation(depth)?;
         // Each comparison puts what is left of it one level down.
         for _ in depth..=NESTED_MAX {
@@ -160,13 +162,13 @@ impl<'a> Parser<'a> {
         match self.peek() {
             "==" | "!=" => {
                 let (at, word) = self.next("==")?;
-                Err(Slip::text(at, "fewer comparisons in a row", word))
+                Err(SyntaxError::text(at, "fewer comparisons in a row", word))
             }
             _ => Ok((at, left)),
         }
     }
 
-    fn negation(&mut self, depth: usize) -> Result<Part, Slip> {
+    fn negation(&mut self, depth: usize) -> Result<Part, SyntaxError> {
         match self.peek() {
             "!" => {
                 let at = self.deeper("!", depth)?;
@@ -183,20 +185,24 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn deeper(&mut self, sign: &'static str, depth: usize) -> Result<usize, Slip> {
+    fn deeper(&mut self, sign: &'static str, depth: usize) -> Result<usize, SyntaxError> {
         let (at, word) = self.next(sign)?;
         if depth >= NESTED_MAX {
-            return Err(Slip::text(at, "fewer nested parentheses", word));
+            return Err(SyntaxError::text(at, "fewer nested parentheses", word));
         }
         Ok(at)
     }
 
-    fn operand(&mut self) -> Result<Part, Slip> {
+    fn operand(&mut self) -> Result<Part, SyntaxError> {
         let expected = "a resource class.id or a value";
         let (at, word) = self.name(expected)?;
         if self.peek() == "(" {
             if word != "cluster" {
-                return Err(Slip::text(at, "a resource class.id, a value or cluster()", word));
+                return Err(SyntaxError::text(
+                    at,
+                    "a resource class.id, a value or cluster()",
+                    word,
+                ));
             }
             self.next("(")?;
             self.exactly(")", ") after the function")?;
@@ -206,7 +212,8 @@ impl<'a> Parser<'a> {
             return Ok((at, Condition::Value(word.to_owned())));
         }
         let expected = "a resource class.id; * or ? may stand for a whole part";
-        let resource = Resource::parse(word).ok_or_else(|| Slip::text(at, expected, word))?;
+        let resource =
+            Resource::parse(word).ok_or_else(|| SyntaxError::text(at, expected, word))?;
         Ok((at, Condition::Resource(resource)))
     }
 }
@@ -223,17 +230,17 @@ fn compared(left: Condition, equal: bool, right: Condition) -> Condition {
         },
         sides => sides,
     };
-    Condition::Compare { left: Box::new(left), equal, right: Box::new(right) }
+    Condition::compare(left, equal, right)
 }
 
 /// A condition that is compared with nothing.
-fn alone((at, condition): Part) -> Result<Condition, Slip> {
+fn alone((at, condition): Part) -> Result<Condition, SyntaxError> {
     match condition {
         Condition::Value(name) if Value::named(&name).is_none() => {
             Ok(Condition::Resource(Resource::own(&name)))
         }
         Condition::Value(name) => {
-            Err(Slip::text(at, "a resource class.id, or a comparison with one", &name))
+            Err(SyntaxError::text(at, "a resource class.id, or a comparison with one", &name))
         }
         condition => Ok(condition),
     }

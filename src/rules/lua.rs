@@ -11,22 +11,14 @@
 //! any number and order, with the comments and strings of Lua (without escapes). They give the
 //! same rules as the old language does. `_group` is for the reader.
 //!
-//! Statements count in their order, as in Lua: `disable` takes away what stands before it, so a
-//! label may be disabled and then be given a new rule.
-use super::{Action, Condition, Effect, Resource, Rule, Slip, language};
+//! Statements count in their order, as in Lua ([`super::combine`] keeps it): `disable` takes away
+//! what stands before it, so a label may be disabled and then be given a new rule.
+use super::{Action, Condition, Effect, Resource, Rule, Statement, SyntaxError, language};
 
 /// What a slip is answered with.
 pub const REMEDY: &str = "only these forms are understood: \
     Rules = Rules + { label = if_then(\"class.id\", \"down\", Action.stopstart) } \
     and Rules.disable(\"label\")";
-
-/// What a section of Lua says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Section {
-    pub rules: Vec<Rule>,
-    /// Labels of rules from elsewhere that shall not act.
-    pub disabled: Vec<String>,
-}
 
 /// Whether a text of rules is Lua: it says so in its first line.
 pub fn is_lua(text: &str) -> bool {
@@ -34,11 +26,11 @@ pub fn is_lua(text: &str) -> bool {
 }
 
 /// All statements of a section, or its first slip.
-pub fn parse(text: &str) -> Result<Section, Slip> {
+pub fn parse(text: &str) -> Result<Vec<Statement>, SyntaxError> {
     let mut words = words(text)?;
     words.reverse();
     let mut parser = Parser { words, end: text.len() };
-    let mut section = Section::default();
+    let mut section = Vec::new();
     while !parser.words.is_empty() {
         parser.statement(&mut section)?;
     }
@@ -56,7 +48,7 @@ enum Word<'a> {
 /// Where a word begins and what it is.
 type Placed<'a> = (usize, Word<'a>);
 
-fn words(text: &str) -> Result<Vec<Placed<'_>>, Slip> {
+fn words(text: &str) -> Result<Vec<Placed<'_>>, SyntaxError> {
     let mut words = Vec::new();
     let mut at = 0;
     while let Some(first) = text[at..].chars().next() {
@@ -66,7 +58,7 @@ fn words(text: &str) -> Result<Vec<Placed<'_>>, Slip> {
         if first.is_whitespace() {
             at += sign.len();
         } else if let Some(comment) = rest.strip_prefix("--[[") {
-            let slip = Slip::said(at, "]]", "a comment without end");
+            let slip = SyntaxError::said(at, "]]", "a comment without end");
             at += comment.find("]]").ok_or(slip)? + 6;
         } else if rest.starts_with("--") {
             at += rest.find('\n').unwrap_or(rest.len());
@@ -78,7 +70,7 @@ fn words(text: &str) -> Result<Vec<Placed<'_>>, Slip> {
             let inside = &rest[1..];
             let stop = inside.find([first, '\n', '\\']);
             let Some(length) = stop.filter(|stop| inside[*stop..].starts_with(first)) else {
-                return Err(Slip::said(at, "a string", "one with an escape or without end"));
+                return Err(SyntaxError::said(at, "a string", "one with an escape or without end"));
             };
             words.push((at, Word::Text(&inside[..length])));
             at += length + 2;
@@ -86,7 +78,11 @@ fn words(text: &str) -> Result<Vec<Placed<'_>>, Slip> {
             words.push((at, Word::Sign(sign)));
             at += sign.len();
         } else {
-            return Err(Slip::text(at, "a name, a string or one of = + { } ( ) . , ;", sign));
+            return Err(SyntaxError::text(
+                at,
+                "a name, a string or one of = + { } ( ) . , ;",
+                sign,
+            ));
         }
     }
     Ok(words)
@@ -99,7 +95,7 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn statement(&mut self, section: &mut Section) -> Result<(), Slip> {
+    fn statement(&mut self, section: &mut Vec<Statement>) -> Result<(), SyntaxError> {
         self.exactly(Word::Name("Rules"), "Rules")?;
         let (at, word) = self.next("= or .disable after Rules")?;
         match word {
@@ -114,8 +110,7 @@ impl<'a> Parser<'a> {
                 self.exactly(Word::Sign("("), "( after Rules.disable")?;
                 let (_, label) = self.text("the label of a rule in quotes")?;
                 self.exactly(Word::Sign(")"), ") after the label")?;
-                section.rules.retain(|rule| rule.label != label);
-                section.disabled.push(label.to_owned());
+                section.push(Statement::Disable(label.to_owned()));
             }
             word => return Err(slip(at, "= or .disable after Rules", word)),
         }
@@ -125,7 +120,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn entries(&mut self, section: &mut Section) -> Result<(), Slip> {
+    fn entries(&mut self, section: &mut Vec<Statement>) -> Result<(), SyntaxError> {
         while self.peek() != Some(Word::Sign("}")) {
             let (at, word) = self.next("the label of a rule or }")?;
             let Word::Name(label) = word else {
@@ -135,7 +130,7 @@ impl<'a> Parser<'a> {
             if label == "_group" {
                 self.text("the name of the group in quotes")?;
             } else {
-                section.rules.push(self.rule(label)?);
+                section.push(Statement::Rule(self.rule(label)?));
             }
             if self.peek() != Some(Word::Sign("}")) {
                 self.exactly(Word::Sign(","), ", or } after the rule")?;
@@ -144,30 +139,28 @@ impl<'a> Parser<'a> {
         self.exactly(Word::Sign("}"), "}")
     }
 
-    fn rule(&mut self, label: &str) -> Result<Rule, Slip> {
+    fn rule(&mut self, label: &str) -> Result<Rule, SyntaxError> {
         self.exactly(Word::Name("if_then"), "if_then")?;
         self.exactly(Word::Sign("("), "( after if_then")?;
         let expected = "a resource \"class.id\"";
         let (at, text) = self.text(expected)?;
-        let resource = Resource::parse(text).ok_or_else(|| Slip::text(at, expected, text))?;
+        let resource =
+            Resource::parse(text).ok_or_else(|| SyntaxError::text(at, expected, text))?;
         self.exactly(Word::Sign(","), ", after the resource")?;
         let expected = "a value, as \"down\"";
         let (at, value) = self.text(expected)?;
         if !language::plain(value) || value.contains('.') {
-            return Err(Slip::text(at, expected, value));
+            return Err(SyntaxError::text(at, expected, value));
         }
         self.exactly(Word::Sign(","), ", after the value")?;
         let action = self.action()?;
         self.exactly(Word::Sign(")"), ") after the action")?;
-        let condition = Condition::Compare {
-            left: Box::new(Condition::Resource(resource)),
-            equal: true,
-            right: Box::new(Condition::Value(value.to_owned())),
-        };
+        let value = Condition::Value(value.to_owned());
+        let condition = Condition::compare(Condition::Resource(resource), true, value);
         Ok(Rule { label: label.to_owned(), condition, effect: Effect::Act(action) })
     }
 
-    fn action(&mut self) -> Result<Action, Slip> {
+    fn action(&mut self) -> Result<Action, SyntaxError> {
         self.exactly(Word::Name("Action"), "Action.stopstart or another action")?;
         self.exactly(Word::Sign("."), ". after Action")?;
         let expected = "one of stop stopstart wait restart swap wakeup";
@@ -176,20 +169,22 @@ impl<'a> Parser<'a> {
         action.ok_or_else(|| slip(at, expected, word))
     }
 
-    fn next(&mut self, expected: &'static str) -> Result<Placed<'a>, Slip> {
-        self.words.pop().ok_or_else(|| Slip::said(self.end, expected, "the end of the rules"))
+    fn next(&mut self, expected: &'static str) -> Result<Placed<'a>, SyntaxError> {
+        self.words
+            .pop()
+            .ok_or_else(|| SyntaxError::said(self.end, expected, "the end of the rules"))
     }
 
     fn peek(&self) -> Option<Word<'a>> {
         self.words.last().map(|(_, word)| *word)
     }
 
-    fn exactly(&mut self, wanted: Word<'_>, expected: &'static str) -> Result<(), Slip> {
+    fn exactly(&mut self, wanted: Word<'_>, expected: &'static str) -> Result<(), SyntaxError> {
         let (at, word) = self.next(expected)?;
         if word == wanted { Ok(()) } else { Err(slip(at, expected, word)) }
     }
 
-    fn text(&mut self, expected: &'static str) -> Result<(usize, &'a str), Slip> {
+    fn text(&mut self, expected: &'static str) -> Result<(usize, &'a str), SyntaxError> {
         match self.next(expected)? {
             (at, Word::Text(text)) => Ok((at, text)),
             (at, word) => Err(slip(at, expected, word)),
@@ -197,9 +192,9 @@ impl<'a> Parser<'a> {
     }
 }
 
-fn slip(at: usize, expected: &'static str, found: Word<'_>) -> Slip {
+fn slip(at: usize, expected: &'static str, found: Word<'_>) -> SyntaxError {
     let (Word::Name(text) | Word::Text(text) | Word::Sign(text)) = found;
-    Slip::text(at, expected, text)
+    SyntaxError::text(at, expected, text)
 }
 
 #[cfg(test)]

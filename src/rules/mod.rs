@@ -14,7 +14,7 @@ pub mod lua;
 mod rule;
 mod truth;
 
-pub use builtin::{RuleSet, UserRules, combine};
+pub use builtin::{RuleSet, Statement, UserRules, combine};
 pub use engine::{Blocked, Rules, Verdict};
 pub use rule::{
     Action, Condition, Effect, Names, Pattern, Resource, Rule, Value, Whose, unsupported,
@@ -23,7 +23,7 @@ pub use truth::{Lookup, Table, truth};
 
 /// The first thing in a text of rules that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slip {
+pub struct SyntaxError {
     /// Byte offset in the text.
     pub at: usize,
     pub expected: &'static str,
@@ -39,12 +39,12 @@ pub enum Found {
     Said(&'static str),
 }
 
-impl Slip {
-    fn text(at: usize, expected: &'static str, found: &str) -> Slip {
-        Slip { at, expected, found: Found::Text(found.to_owned()) }
+impl SyntaxError {
+    fn text(at: usize, expected: &'static str, found: &str) -> SyntaxError {
+        SyntaxError { at, expected, found: Found::Text(found.to_owned()) }
     }
 
-    fn said(at: usize, expected: &'static str, found: &'static str) -> Slip {
-        Slip { at, expected, found: Found::Said(found) }
+    fn said(at: usize, expected: &'static str, found: &'static str) -> SyntaxError {
+        SyntaxError { at, expected, found: Found::Said(found) }
     }
 }

@@ -92,9 +92,9 @@ pub enum Whose {
 pub enum Names {
     One(String),
     /// With `*`: all that match must satisfy the comparison.
-    Every(Pattern),
+    All(Pattern),
     /// With `?`: one that matches is enough.
-    Some(Pattern),
+    Any(Pattern),
 }
 
 /// `class.id`; `None` stands for the wildcard.
@@ -174,8 +174,8 @@ impl Resource {
         let part = |part: &str| (!wild(part)).then(|| part.to_owned());
         let pattern = Pattern { class: part(class), id: part(id) };
         let names = match (class, id) {
-            ("*", _) | (_, "*") => Names::Every(pattern),
-            ("?", _) | (_, "?") => Names::Some(pattern),
+            ("*", _) | (_, "*") => Names::All(pattern),
+            ("?", _) | (_, "?") => Names::Any(pattern),
             _ => Names::One(name.to_owned()),
         };
         Some(Resource { whose, names })
@@ -188,17 +188,17 @@ impl Rule {
         let mut found = false;
         self.condition.visit(&mut |condition| {
             found |= matches!(condition, Condition::Resource(resource)
-                if resource.whose == Whose::Own && resource.names.matches(name));
+                if resource.whose == Whose::Own && resource.names.hold(name));
         });
         found
     }
 }
 
 impl Names {
-    fn matches(&self, name: &str) -> bool {
+    pub fn hold(&self, name: &str) -> bool {
         match self {
-            Names::One(known) => known == name,
-            Names::Every(pattern) | Names::Some(pattern) => pattern.matches(name),
+            Names::One(one) => one == name,
+            Names::All(pattern) | Names::Any(pattern) => pattern.matches(name),
         }
     }
 }
@@ -212,6 +212,11 @@ impl Pattern {
 }
 
 impl Condition {
+    /// `left == right`, or `left != right` where `equal` is false.
+    pub fn compare(left: Condition, equal: bool, right: Condition) -> Condition {
+        Condition::Compare { left: Box::new(left), equal, right: Box::new(right) }
+    }
+
     /// This condition and all inside it, from left to right.
     pub fn visit<'a>(&'a self, look: &mut impl FnMut(&'a Condition)) {
         look(self);
@@ -229,7 +234,10 @@ impl Condition {
     }
 }
 
-/// What in this rule is understood and cannot be answered, as a sentence for a note.
+/// Classes whose resources are written again whenever something happens.
+const TOLD_BY_THE_NODE: [&str; 3] = ["rfs", "state", "usersetting"];
+
+/// What in this rule is understood and cannot be answered or done, as a sentence for a note.
 pub fn unsupported(rule: &Rule) -> Option<&'static str> {
     let mut found = None;
     rule.condition.visit(&mut |condition| {
@@ -237,6 +245,11 @@ pub fn unsupported(rule: &Rule) -> Option<&'static str> {
             found = Some("cluster() is not evaluated: it counts as unknown");
         }
     });
+    if let Effect::Assign { resource, .. } = &rule.effect
+        && resource.split_once('.').is_some_and(|(class, _)| TOLD_BY_THE_NODE.contains(&class))
+    {
+        found = Some("the node itself says what this resource is: no assignment to it lasts");
+    }
     found
 }
 
@@ -295,8 +308,8 @@ impl fmt::Display for Resource {
         f.write_str(if self.whose == Whose::Peer { "remote." } else { "" })?;
         let (pattern, wildcard) = match &self.names {
             Names::One(name) => return f.write_str(name),
-            Names::Every(pattern) => (pattern, "*"),
-            Names::Some(pattern) => (pattern, "?"),
+            Names::All(pattern) => (pattern, "*"),
+            Names::Any(pattern) => (pattern, "?"),
         };
         let part = |part: &Option<String>| part.clone().unwrap_or_else(|| wildcard.to_owned());
         write!(f, "{}.{}", part(&pattern.class), part(&pattern.id))

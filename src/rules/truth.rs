@@ -9,7 +9,8 @@
 //! The reference does not say what is true of no resources at all. Here: nothing, and neither is
 //! its contrary, so that no rule acts on what is not there. `!(tcp.* == up)` without any `tcp`
 //! resource is not true; beside `||` the other side decides. A resource that nobody set and that
-//! is called by its name has the value `unknown`.
+//! is called by its name has the value `unknown`; of a peer that has not told its resources,
+//! nothing is true.
 //!
 //! Values are compared as text. A rule can write one word only: a value of more words is equal to
 //! its first (`PRIM Ready` is `PRIM`).
@@ -24,6 +25,9 @@ pub trait Lookup {
     fn value(&self, whose: Whose, name: &str) -> Option<&str> {
         self.all(whose).find(|(known, _)| *known == name).map(|(_, value)| value)
     }
+
+    /// Whether a resource that is not among them is one that nobody set.
+    fn complete(&self, whose: Whose) -> bool;
 }
 
 /// Resources by name.
@@ -31,6 +35,8 @@ pub trait Lookup {
 pub struct Table {
     pub local: BTreeMap<String, String>,
     pub remote: BTreeMap<String, String>,
+    /// `remote` holds all that the peer has, and not only what this node knows of it anyway.
+    pub peer_told: bool,
 }
 
 impl Table {
@@ -49,6 +55,10 @@ impl Lookup for Table {
 
     fn value(&self, whose: Whose, name: &str) -> Option<&str> {
         self.of(whose).get(name).map(String::as_str)
+    }
+
+    fn complete(&self, whose: Whose) -> bool {
+        whose == Whose::Own || self.peer_told
     }
 }
 
@@ -107,9 +117,13 @@ fn values<'a>(condition: &'a Condition, resources: &'a impl Lookup) -> Option<Va
         Condition::Value(value) => one(value),
         Condition::Cluster => one("unknown"),
         Condition::Resource(Resource { whose, names }) => match names {
-            Names::One(name) => one(resources.value(*whose, name).unwrap_or("unknown")),
-            Names::Every(pattern) => matching(pattern, *whose, resources, true),
-            Names::Some(pattern) => matching(pattern, *whose, resources, false),
+            Names::One(name) => match resources.value(*whose, name) {
+                Some(value) => one(value),
+                None if resources.complete(*whose) => one("unknown"),
+                None => return None,
+            },
+            Names::All(pattern) => matching(pattern, *whose, resources, true),
+            Names::Any(pattern) => matching(pattern, *whose, resources, false),
         },
         condition => one(if truth(condition, resources)? { "up" } else { "down" }),
     })
@@ -135,13 +149,9 @@ pub(super) fn in_init(condition: &Condition, resources: &impl Lookup) -> Option<
     let mut found = None;
     condition.visit(&mut |part| {
         let Condition::Resource(Resource { whose, names }) = part else { return };
-        let meant = |name: &str| match names {
-            Names::One(one) => one == name,
-            Names::Every(pattern) | Names::Some(pattern) => pattern.matches(name),
-        };
         let mut all = resources.all(*whose);
         if found.is_none()
-            && let Some((name, _)) = all.find(|(name, value)| *value == "init" && meant(name))
+            && let Some((name, _)) = all.find(|(name, value)| *value == "init" && names.hold(name))
         {
             let prefix = if *whose == Whose::Peer { "remote." } else { "" };
             found = Some(format!("{prefix}{name}"));

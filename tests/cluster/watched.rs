@@ -11,6 +11,7 @@ const WATCH: &str = r#"
     <check><tcp ident="counter"><to addr="127.0.0.1" port="7000" interval="1s"/></tcp></check>
     <failover period="100ms" handle_time="300ms"><![CDATA[
       world: if ( custom.world == down ) then wait();
+      far: if ( remote.custom.far == down ) then restart();
     ]]></failover>"#;
 
 fn resource(cluster: &Cluster, node: &str, name: &str) -> String {
@@ -71,6 +72,14 @@ fn a_wait_rule_moves_the_module_and_lets_it_come_back() {
     let world = |node: &str, value: &str| {
         cluster.ok(node, &["set", "-r", "custom.world", "-v", value, "-m", MODULE, "-i", "test"]);
     };
+    // A rule may look at what the other node sees.
+    let far = |value| {
+        cluster.ok("n2", &["set", "-r", "custom.far", "-v", value, "-m", MODULE, "-i", "test"]);
+    };
+    far("down");
+    cluster.wait_log("n1", "Action restart from failover rule far");
+    far("up");
+    cluster.wait_whole();
     world("n1", "down");
     cluster.wait_log("n1", "Action wait from failover rule world");
     cluster.wait("n1", "WAIT NotReady");
@@ -89,11 +98,17 @@ fn a_wait_rule_moves_the_module_and_lets_it_come_back() {
     cluster.wait("n1", "WAIT NotReady");
     world("n1", "up");
     cluster.wait_whole();
-    // Checkers switched off: nobody acts.
+    // Checkers switched off: nobody acts, all through a restart, which takes longer than the rule.
+    let waits = |cluster: &Cluster| {
+        let said = "Action wait from failover rule world";
+        cluster.log("n1").iter().filter(|text| text.contains(said)).count()
+    };
+    let before = waits(&cluster);
     cluster.ok("n1", &["checker", "off", "-m", MODULE]);
     world("n1", "down");
     cluster.ok("n1", &["restart", "-m", MODULE]);
     cluster.wait_whole();
+    assert_eq!(waits(&cluster), before, "the rule acted although checkers are off");
     cluster.ok("n1", &["checker", "on", "-m", MODULE]);
     cluster.wait("n1", "WAIT NotReady");
     cluster.wait("n2", "ALONE Ready");

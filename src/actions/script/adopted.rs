@@ -1,7 +1,8 @@
 //! A script that an earlier daemon began: nobody's child any more, so its exit code is lost. It is
 //! found among the module's processes, waited for, and ended like any other.
-use super::{Overrun, REAP_LIMIT, ScriptCall, ScriptEnd, ScriptResult, ScriptRunner, exited};
+use super::{Overrun, REAP_LIMIT, ScriptCall, ScriptEnd, ScriptResult, ScriptRunner};
 use super::{forever, launch};
+use crate::watch::process::exited;
 use std::path::Path;
 use std::time::Instant;
 use tokio::time::timeout;

@@ -22,7 +22,6 @@ pub use program::{Program, Started};
 
 use crate::actions::cgroup::ModuleGroup;
 use crate::model::{ModuleName, NodeName, Role};
-use crate::watch::process::ProcessWatch;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -357,11 +356,6 @@ impl ScriptRunner {
 /// Where there is no limit.
 const fn forever() -> Duration {
     Duration::from_secs(u32::MAX as u64)
-}
-
-/// Waits for the end of a process without reaping it.
-async fn exited(pid: u32) -> std::io::Result<()> {
-    ProcessWatch::open(pid)?.exited().await
 }
 
 fn end_of(status: std::io::Result<std::process::ExitStatus>) -> ScriptEnd {

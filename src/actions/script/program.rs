@@ -4,7 +4,9 @@
 //! All its lives write to one log file, so that a program that keeps ending cannot fill the
 //! directory with logs.
 use super::userlog::{self, UserLog};
-use super::{Script, ScriptCall, ScriptRunner, adopted, end_of, exited, launch};
+use super::{Script, ScriptCall, ScriptRunner, adopted, end_of, launch};
+use crate::watch::process::exited;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::process::Child;
@@ -88,9 +90,20 @@ impl Started {
     /// Waits for the end of the program, kills what it has left in its process group, and says
     /// how it ended, e.g. `ended with code 3`. Cancel safe.
     pub async fn ended(&mut self) -> String {
-        // The number names the group until its leader is reaped, so it is reaped last.
-        if let Some(pid) = self.child.id() {
-            let _ = exited(pid).await;
+        self.ended_after(exited).await
+    }
+
+    /// `end`: waits for the end of a process without reaping it.
+    pub(super) async fn ended_after<E>(&mut self, end: impl FnOnce(u32) -> E) -> String
+    where
+        E: Future<Output = io::Result<()>>,
+    {
+        // The number names the group until its leader is reaped, so it is reaped last. Where the
+        // end cannot be waited for (no descriptor is left), nothing has ended yet: what it leaves
+        // in its group then stays.
+        if let Some(pid) = self.child.id()
+            && end(pid).await.is_ok()
+        {
             launch::signal_group(pid, libc::SIGKILL);
         }
         match end_of(self.child.wait().await) {

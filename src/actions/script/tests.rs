@@ -327,6 +327,19 @@ fn logs_are_cut_to_their_newest_lines_and_old_files_go() {
     userlog::tidy(Path::new("/no/such/directory"), 1);
 }
 
+/// Without a descriptor left nobody can wait for its end; it is healthy all the same.
+#[tokio::test]
+async fn a_program_is_not_killed_because_its_end_cannot_be_waited_for() {
+    let module = Module::new();
+    module.script("looks", "#!/bin/sh\nexec sleep 600\n");
+    let call = ScriptCall::new(Script::Other("looks".into()), &[], Role::Alone, "");
+    let mut started = module.runner.program("looks", call).await.start().await.unwrap();
+    let full = |_| std::future::ready(Err(std::io::Error::from_raw_os_error(libc::EMFILE)));
+    let ended = started.ended_after(full);
+    let ended = timeout(Duration::from_millis(300), ended).await;
+    assert!(ended.is_err(), "{ended:?}");
+}
+
 /// The daemon that began a script is gone; the new one knows it by name only.
 fn adopted(limit: Option<Duration>) -> ScriptCall {
     let mut call = ScriptCall::new(Script::StartPrim, &[], Role::Wait, "");

@@ -9,6 +9,7 @@
 //! Claims of others are answered as long as the address is held.
 use super::frames::{self, Claim, Mac};
 use super::packet::PacketSocket;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,9 @@ const REFRESH_OLD: Duration = Duration::from_secs(60);
 /// RFC 5227 DEFEND_INTERVAL: two holders must not shout at each other without end.
 const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 
+/// After a receive error: a socket that goes on failing costs no CPU time.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
 /// What is announced, and where.
 pub(super) struct Claimed {
     pub addr: IpAddr,
@@ -32,6 +36,23 @@ pub(super) struct Claimed {
     pub refresh: Option<Duration>,
     /// Nothing is repeated later than this (`arpelapse`); the burst is always sent.
     pub elapse: Duration,
+}
+
+/// The way to the link.
+pub(super) trait Frames {
+    fn send(&self, frame: &[u8]) -> impl Future<Output = io::Result<()>> + Send;
+    /// Cancel safe.
+    fn receive(&self) -> impl Future<Output = io::Result<Vec<u8>>> + Send;
+}
+
+impl Frames for PacketSocket {
+    async fn send(&self, frame: &[u8]) -> io::Result<()> {
+        PacketSocket::send(self, frame).await
+    }
+
+    async fn receive(&self) -> io::Result<Vec<u8>> {
+        PacketSocket::receive(self).await
+    }
 }
 
 /// When the next announcement is due, counted from the last burst's begin; `None`: no more. Pure:
@@ -55,7 +76,7 @@ fn next_after(sent: usize, refresh: Option<Duration>, elapse: Duration) -> Optio
 /// Announces until it is aborted.
 pub(super) async fn announce(
     claimed: Claimed,
-    socket: PacketSocket,
+    socket: impl Frames,
     again: Arc<Notify>,
     foreign: watch::Sender<Option<Mac>>,
 ) {
@@ -64,23 +85,29 @@ pub(super) async fn announce(
     let mut begin = Instant::now();
     let mut sent = 0;
     let mut defended: Option<Instant> = None;
+    // After an error of the socket, when it is listened to again.
+    let mut deaf: Option<Instant> = None;
     loop {
         let due = next_after(sent, claimed.refresh, claimed.elapse).map(|after| begin + after);
         let claim = tokio::select! {
             () = reached(due) => None,
             () = again.notified() => {
-                (begin, sent) = (Instant::now(), 0);
+                (begin, sent, deaf) = (Instant::now(), 0, None);
                 continue;
             }
-            frame = socket.receive() => match frame {
+            () = reached(deaf), if deaf.is_some() => {
+                deaf = None;
+                continue;
+            }
+            frame = socket.receive(), if deaf.is_none() => match frame {
                 Ok(frame) => match frames::claim_in(&frame, claimed.mac, claimed.addr) {
                     Some(Claim::Held(mac) | Claim::Probing(mac)) => Some(mac),
                     None => continue,
                 },
                 Err(error) => {
                     tracing::warn!(address = %claimed.addr, %error, "cannot listen for claims");
-                    reached(due).await;
-                    None
+                    deaf = Some(Instant::now() + LISTEN_AGAIN);
+                    continue;
                 }
             },
         };
@@ -119,6 +146,8 @@ fn forwards(claimed: &Claimed) -> bool {
 mod tests {
     use super::*;
 
+    use tokio::sync::mpsc;
+
     const LONG: Duration = Duration::from_secs(1200);
 
     #[test]
@@ -143,5 +172,37 @@ mod tests {
         assert_eq!(last(Duration::ZERO), BURST_MS.len());
         assert_eq!(last(Duration::from_secs(59)), BURST_MS.len() + 5);
         assert_eq!(last(LONG), BURST_MS.len() + 6 + 19);
+    }
+
+    /// Hears nothing but errors.
+    struct Deaf(mpsc::Sender<()>);
+
+    impl Frames for Deaf {
+        async fn send(&self, _: &[u8]) -> io::Result<()> {
+            self.0.send(()).await.map_err(io::Error::other)
+        }
+
+        async fn receive(&self) -> io::Result<Vec<u8>> {
+            Err(io::Error::from_raw_os_error(libc::ENOBUFS))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_fails_silences_nobody_when_nothing_more_is_due() {
+        let addr = "fd00::9".parse().unwrap();
+        let (refresh, elapse) = (None, Duration::ZERO);
+        let claimed = Claimed { addr, interface: "v0".into(), mac: Mac([2; 6]), refresh, elapse };
+        let (sent, mut frames) = mpsc::channel(1);
+        let again = Arc::new(Notify::new());
+        let work = announce(claimed, Deaf(sent), again.clone(), watch::channel(None).0);
+        let task = tokio::spawn(work);
+        for _ in 0..2 {
+            for _ in BURST_MS {
+                let next = tokio::time::timeout(Duration::from_secs(5), frames.recv()).await;
+                next.expect("announced").unwrap();
+            }
+            again.notify_one();
+        }
+        task.abort();
     }
 }

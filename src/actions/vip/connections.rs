@@ -9,7 +9,7 @@
 //! Layouts: Linux `include/uapi/linux/sock_diag.h` and `inet_diag.h`, described in sock_diag(7).
 //! Of the kernel only its own messages come, and yet nothing here trusts a length.
 use socket2::{Domain, Protocol, Socket, Type};
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -43,19 +43,56 @@ const BUFFER: usize = 64 << 10;
 /// What names a socket to the kernel; taken from its answer and given back as it is.
 type SocketId = [u8; ID_BYTES];
 
-/// Resets every connection of `addr` in the network namespace of this thread. Returns how many.
-pub fn reset(addr: IpAddr) -> io::Result<usize> {
+/// How a reset went.
+#[derive(Debug, Default)]
+pub struct Reset {
+    pub done: usize,
+    /// Of those that were not reset: how many, and why the first was not.
+    pub left: usize,
+    pub why: Option<io::Error>,
+}
+
+/// Resets every connection of `addr` in the network namespace of this thread.
+///
+/// # Errors
+/// The kernel does not list them, or resets none of any address (see [`lacking`]).
+pub fn reset(addr: IpAddr) -> io::Result<Reset> {
     let mut diag = Diag::open()?;
-    let mut done = 0;
-    for (family, id) in diag.connections(addr, CONNECTED)? {
-        match diag.destroy(family, &id) {
-            Ok(()) => done += 1,
+    let found = diag.connections(addr, CONNECTED)?;
+    reset_each(&found, |family, id| diag.destroy(family, id))
+}
+
+fn reset_each(
+    found: &[(u8, SocketId)],
+    mut destroy: impl FnMut(u8, &SocketId) -> io::Result<()>,
+) -> io::Result<Reset> {
+    let mut reset = Reset::default();
+    for (family, id) in found {
+        match destroy(*family, id) {
+            Ok(()) => reset.done += 1,
             // It ended by itself meanwhile.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
-            Err(error) => return Err(error),
+            Err(error) if lacking(&error) => return Err(error),
+            Err(error) => {
+                let silent = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+                reset.left += 1;
+                reset.why.get_or_insert(error);
+                // The others would wait as long, and a hand-over with them.
+                if silent {
+                    reset.left = found.len() - reset.done;
+                    break;
+                }
+            }
         }
     }
-    Ok(done)
+    Ok(reset)
+}
+
+/// The kernel cannot do it, and will not learn it: it has no diagnosis of TCP sockets (no such
+/// protocol; no handler for the question, ENOENT), or no SOCK_DESTROY.
+pub fn lacking(error: &io::Error) -> bool {
+    let known = [libc::EOPNOTSUPP, libc::EPROTONOSUPPORT, libc::EAFNOSUPPORT, libc::ENOENT];
+    error.raw_os_error().is_some_and(|code| known.contains(&code))
 }
 
 /// How many connections of `addr` are established.
@@ -165,6 +202,29 @@ fn source_of(addr: IpAddr, family: u8) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_cannot_be_reset_keeps_no_other() {
+        let found: Vec<(u8, SocketId)> = (0..5).map(|number| (number, [0; ID_BYTES])).collect();
+        let reset = |refused: i32| {
+            let mut asked = Vec::new();
+            let reset = reset_each(&found, |family, _| {
+                asked.push(family);
+                let error = io::Error::from_raw_os_error(refused);
+                if family == 1 { Err(error) } else { Ok(()) }
+            });
+            (reset, asked.len())
+        };
+        let (Ok(gone), 5) = reset(libc::ENOENT) else { panic!("gone") };
+        assert_eq!((gone.done, gone.left), (4, 0));
+        let (Ok(refused), 5) = reset(libc::EPERM) else { panic!("refused") };
+        assert_eq!((refused.done, refused.left), (4, 1));
+        assert_eq!(refused.why.unwrap().raw_os_error(), Some(libc::EPERM));
+        let (Ok(silent), 2) = reset(libc::EAGAIN) else { panic!("silent") };
+        assert_eq!((silent.done, silent.left), (1, 4));
+        let (Err(lacks), 2) = reset(libc::EOPNOTSUPP) else { panic!("lacks it") };
+        assert!(lacking(&lacks));
+    }
 
     #[test]
     fn what_is_no_message_ends_the_walk() {

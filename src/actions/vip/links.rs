@@ -118,7 +118,7 @@ pub fn subnet_of(addresses: &[Address], addr: IpAddr) -> Option<&Address> {
         .max_by_key(|own| own.prefix)
 }
 
-fn same_subnet(own: IpAddr, prefix: u8, other: IpAddr) -> bool {
+pub fn same_subnet(own: IpAddr, prefix: u8, other: IpAddr) -> bool {
     match (own, other) {
         (IpAddr::V4(own), IpAddr::V4(other)) => {
             let shift = 32 - u32::from(prefix.min(32));

@@ -14,6 +14,7 @@ mod packet;
 mod probe;
 
 use announce::Claimed;
+use connections::Reset;
 use frames::Mac;
 use links::{Address, Interface, Netlink};
 use packet::PacketSocket;
@@ -83,6 +84,11 @@ pub enum VipError {
          needs CONFIG_INET_DIAG_DESTROY, or write <vip tcpreset=\"off\">"
     )]
     NoReset(#[source] io::Error),
+    #[error(
+        "{left} connections of virtual address {addr} were not reset: {reason}; their clients \
+         notice when they speak next"
+    )]
+    LeftOpen { addr: IpAddr, left: String, reason: String },
     #[error("the kernel does not list its connections: {0}; it needs CONFIG_INET_DIAG")]
     NoCount(#[source] io::Error),
 }
@@ -180,9 +186,18 @@ pub async fn take_all(vips: &[Vip], probe: Probe, grace: Duration) -> Vec<Result
 /// many there were. The other ends hear of it only while the address is still here.
 ///
 /// # Errors
-/// [`VipError::NoReset`]: this kernel cannot.
+/// [`VipError::NoReset`]: this kernel cannot. [`VipError::LeftOpen`]: some were not reset.
 pub async fn reset_connections(addr: IpAddr) -> Result<usize, VipError> {
-    diagnose(move || connections::reset(addr)).await.map_err(VipError::NoReset)
+    let left_open = |left: String, reason: &io::Error| {
+        let reason = reason.to_string();
+        VipError::LeftOpen { addr, left, reason }
+    };
+    match diagnose(move || connections::reset(addr)).await {
+        Ok(Reset { why: Some(why), left, .. }) => Err(left_open(left.to_string(), &why)),
+        Ok(Reset { done, .. }) => Ok(done),
+        Err(error) if connections::lacking(&error) => Err(VipError::NoReset(error)),
+        Err(error) => Err(left_open("the".to_owned(), &error)),
+    }
 }
 
 /// How many TCP connections of the address are established.
@@ -191,7 +206,9 @@ pub async fn established(addr: IpAddr) -> Result<usize, VipError> {
 }
 
 /// Some thousand sockets take the kernel milliseconds.
-async fn diagnose(work: impl FnOnce() -> io::Result<usize> + Send + 'static) -> io::Result<usize> {
+async fn diagnose<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
@@ -239,15 +256,37 @@ pub struct Link {
     pub carrier: bool,
 }
 
-/// The interface that has the address; else the one with an address in its subnet, because a
-/// network (`10.0.0.0`) may be meant, or a virtual address that is elsewhere now.
-pub async fn link_of(addr: IpAddr) -> Result<Option<Link>, VipError> {
+/// The interface of this name; without one, that which has the address; else the one with an
+/// address in its subnet, because a network (`10.0.0.0`) may be meant, or a virtual address that
+/// is elsewhere now.
+pub async fn link_of(interface: Option<&str>, addr: IpAddr) -> Result<Option<Link>, VipError> {
     let netlink = Netlink::open()?;
     let addresses = netlink.addresses().await?;
     let exact = addresses.iter().find(|own| own.addr == addr);
-    let Some(own) = exact.or_else(|| links::subnet_of(&addresses, addr)) else { return Ok(None) };
-    let found = netlink.interfaces().await?.into_iter().find(|i| i.index == own.index);
+    let own = exact.or_else(|| links::subnet_of(&addresses, addr)).map(|own| own.index);
+    let found = netlink.interfaces().await?.into_iter().find(|found| match interface {
+        Some(name) => found.name == name,
+        None => own == Some(found.index),
+    });
     Ok(found.map(|i| Link { interface: i.name, up: i.up, carrier: i.carrier }))
+}
+
+/// The prefix length of this node's own address whose subnet contains `addr`, if it has one now.
+pub fn own_prefix(addr: IpAddr) -> Option<u8> {
+    let address = |text: &nix::sys::socket::SockaddrStorage| -> Option<IpAddr> {
+        let v4 = text.as_sockaddr_in().map(|v4| v4.ip().into());
+        v4.or_else(|| text.as_sockaddr_in6().map(|v6| v6.ip().into()))
+    };
+    let own = nix::ifaddrs::getifaddrs().ok()?;
+    let own = own.filter_map(|own| Some((address(&own.address?)?, address(&own.netmask?)?)));
+    let prefixes = own.filter(|(own, _)| *own != addr).map(|(own, mask)| {
+        let ones = match mask {
+            IpAddr::V4(mask) => u32::from(mask).count_ones(),
+            IpAddr::V6(mask) => u128::from(mask).count_ones(),
+        };
+        (own, ones as u8)
+    });
+    prefixes.filter(|(own, ones)| links::same_subnet(*own, *ones, addr)).map(|(_, ones)| ones).max()
 }
 
 fn place<'a>(

@@ -166,14 +166,29 @@ fn an_address_that_somebody_holds_is_refused_with_the_hardware_address() {
 fn a_peer_that_is_just_letting_go_is_waited_for() {
     on_a_link(|far| async move {
         far.run("ip addr add 10.7.0.9/24 dev v1");
-        let pid = far.pid();
-        let leaving = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(150));
-            sh(&format!("nsenter -t {pid} -n ip addr del 10.7.0.9/24 dev v1"));
-        });
-        let held = take(&vip("10.7.0.9"), Probe::Full, Duration::from_secs(5)).await.unwrap();
-        assert_eq!(held.interface, "v0");
-        leaving.join().unwrap();
+        let wanted = vip("10.7.0.9");
+        let mut taken = std::pin::pin!(take(&wanted, Probe::Full, Duration::from_secs(5)));
+        let early = tokio::time::timeout(Duration::from_millis(300), &mut taken).await;
+        assert!(early.is_err(), "the peer has it still: {early:?}");
+        far.run("ip addr del 10.7.0.9/24 dev v1");
+        assert_eq!(taken.await.unwrap().interface, "v0");
+    });
+}
+
+#[test]
+fn the_size_of_a_network_is_that_of_the_own_address_in_it() {
+    on_a_link(|far| async move {
+        let _far = far;
+        sh("ip addr add 10.8.3.1/16 dev v0");
+        for (addr, prefix) in [
+            ("10.7.0.9", Some(24)),
+            ("10.8.200.9", Some(16)),
+            ("10.8.3.1", None),
+            ("192.0.2.7", None),
+            ("fd07::9", Some(64)),
+        ] {
+            assert_eq!(own_prefix(addr.parse().unwrap()), prefix, "{addr}");
+        }
     });
 }
 

@@ -85,6 +85,25 @@ fn a_machine_that_answers_is_up() {
     });
 }
 
+/// A node that is cut off ends its service: a packet that gets lost is not enough for that.
+#[test]
+fn a_witness_that_misses_the_first_question_is_asked_again() {
+    in_own_network(|far| async move {
+        let module = Module::new();
+        let deaf = |on: u8| {
+            far.run(&format!("sh -c 'echo {on} >/proc/sys/net/ipv4/icmp_echo_ignore_all'"));
+        };
+        deaf(1);
+        let mut asked = std::pin::pin!(ask_witness(&module.around.runner, "ping", "10.7.0.2"));
+        assert!(timeout(QUIET, &mut asked).await.is_err(), "it is still waited for");
+        deaf(0);
+        asked.await.unwrap();
+        deaf(1);
+        let why = ask_witness(&module.around.runner, "ping", "10.7.0.2 fd07::7").await.unwrap_err();
+        assert_eq!(why.matches("10.7.0.2").count(), 1, "{why}");
+    });
+}
+
 #[test]
 fn a_machine_without_a_route_is_down_at_once() {
     in_own_network(|far| async move {
@@ -103,8 +122,8 @@ fn a_link_is_up_with_a_carrier_and_news_come_from_the_kernel() {
         let module = Module::new();
         for local_addr in ["10.7.0.1", "10.7.0.0"] {
             let begin = Instant::now();
-            let (_running, mut from) =
-                module.start(CheckerKind::Interface { local_addr: local_addr.into() });
+            let (_running, mut from) = module
+                .start(CheckerKind::Interface { interface: None, local_addr: local_addr.into() });
             let first = next(&mut from).await;
             assert_eq!(
                 (first.resource.as_str(), first.up, first.by),
@@ -128,11 +147,54 @@ fn a_link_that_is_not_there_is_down() {
     in_own_network(|far| async move {
         let _far = far;
         let module = Module::new();
-        let (_running, mut from) =
-            module.start(CheckerKind::Interface { local_addr: "192.0.2.7".into() });
+        let (_running, mut from) = module
+            .start(CheckerKind::Interface { interface: None, local_addr: "192.0.2.7".into() });
         assert!(next_down(&mut from).await.contains("no interface of this node has 192.0.2.7"));
         sh("ip addr add 192.0.2.9/24 dev v0");
         next_up(&mut from).await;
+    });
+}
+
+/// Of these two the resolver is none: the address may be here all the same.
+#[test]
+fn a_name_that_cannot_be_resolved_says_nothing_of_this_node() {
+    in_own_network(|far| async move {
+        let _far = far;
+        let module = Module::new();
+        let addr = || "no-such-host.invalid".to_owned();
+        for kind in [
+            CheckerKind::Interface { interface: None, local_addr: addr() },
+            CheckerKind::Address { addr: addr(), interval: OFTEN },
+        ] {
+            let (_running, mut from) = module.start(kind);
+            assert!(timeout(QUIET, from.recv()).await.is_err());
+        }
+    });
+}
+
+/// A virtual address may be put on an interface that has no other address of its network.
+#[test]
+fn a_link_that_is_named_is_watched_whatever_its_addresses() {
+    in_own_network(|far| async move {
+        let _far = far;
+        let module = Module::new();
+        sh(
+            "ip link add d0 type veth peer name d1 && ip addr add 192.0.2.1/24 dev d0 && ip link set d0 up",
+        );
+        // d0 holds the network of the second address, and is not the one that is meant.
+        for local_addr in ["198.51.100.7", "192.0.2.7"] {
+            let (interface, local_addr) = (Some("v0".into()), local_addr.into());
+            let (_running, mut from) =
+                module.start(CheckerKind::Interface { interface, local_addr });
+            next_up(&mut from).await;
+            sh("ip link set v0 down");
+            assert!(next_down(&mut from).await.contains("interface v0 of"));
+            sh("ip link set v0 up");
+            next_up(&mut from).await;
+        }
+        let (interface, local_addr) = (Some("v7".into()), "192.0.2.7".into());
+        let (_running, mut from) = module.start(CheckerKind::Interface { interface, local_addr });
+        assert!(next_down(&mut from).await.contains("no interface v7"));
     });
 }
 

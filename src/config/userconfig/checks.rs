@@ -28,6 +28,14 @@ fn when(text: &str) -> When {
     }
 }
 
+/// A checked host as the resolver takes it: an IPv6 address without its brackets.
+fn host(text: &str) -> String {
+    match values::host(text) {
+        Ok(Host::Address(address)) => address.to_string(),
+        Ok(Host::Name(_)) | Err(_) => text.to_owned(),
+    }
+}
+
 impl Reader<'_> {
     pub(super) fn errd(&mut self, service: Node<'_>) -> Option<Errd> {
         let node = service.child("errd")?;
@@ -44,6 +52,7 @@ impl Reader<'_> {
     }
 
     fn proc(&mut self, node: Node<'_>) -> Option<Proc> {
+        self.blank(node, "name");
         let name = node.given("name").map(str::trim).filter(|name| !name.is_empty())?;
         let service = node.switch("service");
         let (longest, what) = if service { (63, "a service") } else { (15, "a process") };
@@ -122,7 +131,7 @@ impl Reader<'_> {
             }
             "splitbrain" => {
                 let exec = node.text("exec").to_owned();
-                let arg = node.text("arg").to_owned();
+                let arg = self.witnesses(node, &exec);
                 let checker = CheckerKind::SplitBrain { exec, arg };
                 let ident = node.text("ident").to_owned();
                 return Some(Checker {
@@ -141,6 +150,11 @@ impl Reader<'_> {
             self.findings.mistake(node.element.at, kind, expected, "none", remedy);
             return None;
         };
+        for attribute in ["addr", "port", "local_addr"] {
+            if to.rule.attributes.iter().any(|known| known.name == attribute) {
+                self.blank(to, attribute);
+            }
+        }
         let ident = node.text("ident");
         Some(match kind {
             "tcp" => {
@@ -149,7 +163,7 @@ impl Reader<'_> {
                     ident,
                     default,
                     CheckerKind::Tcp {
-                        addr: to.given("addr")?.to_owned(),
+                        addr: host(to.given("addr")?),
                         port: to.given("port").map(|_| to.count("port") as u16)?,
                         interval: to.time("interval"),
                         timeout: to.time("timeout"),
@@ -160,24 +174,47 @@ impl Reader<'_> {
                 ident,
                 "wait",
                 CheckerKind::Ping {
-                    addr: to.given("addr")?.to_owned(),
+                    addr: host(to.given("addr")?),
                     interval: to.time("interval"),
                     timeout: to.time("timeout"),
                 },
             ),
             "intf" => {
-                let local_addr = to.given("local_addr")?.to_owned();
-                plain(ident, "wait", CheckerKind::Interface { local_addr })
+                let local_addr = host(to.given("local_addr")?);
+                plain(ident, "wait", CheckerKind::Interface { interface: None, local_addr })
             }
             _ => plain(
                 ident,
                 "stopstart",
                 CheckerKind::Address {
-                    addr: to.given("addr")?.to_owned(),
+                    addr: host(to.given("addr")?),
                     interval: to.time("interval"),
                 },
             ),
         })
+    }
+
+    /// `arg` of `<splitbrain>`: hosts for `ping`, anything for a program. Nobody to ask would mean
+    /// that every node is cut off.
+    fn witnesses(&mut self, node: Node<'_>, exec: &str) -> String {
+        let arg = node.text("arg");
+        if exec != "ping" {
+            return arg.to_owned();
+        }
+        if arg.trim().is_empty() && node.element.attribute("arg").is_some() {
+            self.blank(node, "arg");
+            let text = "is empty: to be filled in before the module is started";
+            self.findings.note(node.element.at, "splitbrain", Some("arg"), text);
+        }
+        for word in arg.split_whitespace() {
+            if let Err(expected) = values::host(word) {
+                let remedy = "write the addresses of witnesses, with spaces between";
+                let at = node.at("arg");
+                self.findings.mistake(at, "splitbrain", expected, quoted(word), remedy);
+            }
+        }
+        let words: Vec<String> = arg.split_whitespace().map(host).collect();
+        words.join(" ")
     }
 
     pub(super) fn virtual_hosts(&mut self, service: Node<'_>) -> Vec<VirtualHost> {
@@ -202,11 +239,17 @@ impl Reader<'_> {
                 let found = quoted(name);
                 self.findings.mistake(at, "virtualhostname", "a host name", found, remedy);
             }
-            hosts.push(VirtualHost {
-                name: name.to_owned(),
-                env_file: file.to_owned(),
-                when: when(node.text("when")),
-            });
+            let when = when(node.text("when"));
+            if let Some(first) = hosts.iter().find(|known| known.when == when) {
+                let text = format!(
+                    "scripts have one name at a time: that of the first with when=\"{}\", {}",
+                    when.as_str(),
+                    first.name
+                );
+                self.findings.note(node.element.at, "virtualhostname", None, text);
+            }
+            let (name, env_file) = (name.to_owned(), file.to_owned());
+            hosts.push(VirtualHost { name, env_file, when });
         }
         hosts
     }
@@ -216,19 +259,94 @@ impl Reader<'_> {
 fn module(node: Node<'_>) -> Checker {
     let name = node.text("name").to_owned();
     let to = node.child("to");
-    let addr = to.and_then(|to| to.given("addr")).map(str::to_owned);
-    let ident = match (node.given("ident"), &addr) {
+    let addr = to.and_then(|to| to.given("addr"));
+    let ident = match (node.given("ident"), addr) {
         (Some(ident), _) => ident.to_owned(),
         (None, Some(addr)) => format!("{name}_{addr}"),
         (None, None) => name.clone(),
     };
     let kind = CheckerKind::Module {
         name,
-        addr,
+        addr: addr.map(host),
         port: to.map_or(9010, |to| to.count("port") as u16),
         interval: to.map_or(Duration::from_secs(10), |to| to.time("interval")),
         timeout: to.map_or(Duration::from_secs(5), |to| to.time("timeout")),
         secure: to.is_some_and(|to| to.switch("secure")),
     };
     Checker { ident, when: when(node.text("when")), action: ErrorAction::Wait, kind }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rules::tests::read;
+    use super::*;
+
+    fn kinds(inside: &str) -> Vec<CheckerKind> {
+        let config = read(&format!("<check>{inside}</check>")).expect("valid");
+        config.checkers.into_iter().map(|checker| checker.kind).collect()
+    }
+
+    /// The resolver knows no brackets: with them, everything would be down for ever.
+    #[test]
+    fn hosts_are_handed_on_as_the_resolver_takes_them() {
+        let kinds = kinds(
+            "<tcp ident=\"a\"><to addr=\"[fd00::1]\" port=\"80\"/></tcp>\
+             <ping ident=\"a\"><to addr=\"[FD00::0:1]\"/></ping>\
+             <intf ident=\"a\"><to local_addr=\"[fd00::1]\"/></intf>\
+             <ip ident=\"a\"><to addr=\"[fd00::1]\"/></ip>\
+             <module name=\"m\"><to addr=\"[fd00::1]\"/></module>\
+             <splitbrain ident=\"a\" arg=\" [fd00::1]  gate.example \"/>\
+             <custom ident=\"a\" exec=\"q\" arg=\"[fd00::1] x\"/>",
+        );
+        let hosts: Vec<String> = kinds
+            .into_iter()
+            .map(|kind| match kind {
+                CheckerKind::Tcp { addr, .. }
+                | CheckerKind::Ping { addr, .. }
+                | CheckerKind::Address { addr, .. } => addr,
+                CheckerKind::Interface { local_addr, .. } => local_addr,
+                CheckerKind::Module { addr, .. } => addr.expect("an address"),
+                CheckerKind::SplitBrain { arg, .. } | CheckerKind::Custom { arg, .. } => arg,
+            })
+            .collect();
+        let one = "fd00::1";
+        assert_eq!(hosts, [one, one, one, one, "[fd00::1] x", one, "fd00::1 gate.example"]);
+    }
+
+    #[test]
+    fn a_second_name_at_one_time_is_noted() {
+        let config = read(
+            "<vhost><virtualhostname name=\"a\" envfile=\"a\"/>\
+             <virtualhostname name=\"b\" envfile=\"b\" when=\"both\"/>\
+             <virtualhostname name=\"c\" envfile=\"c\"/></vhost><user/>",
+        );
+        let notes = config.expect("valid").notes;
+        let texts: Vec<String> = notes.iter().map(ToString::to_string).collect();
+        assert_eq!(texts.len(), 1, "{texts:?}");
+        assert!(texts[0].contains("the first with when=\"prim\", a"), "{texts:?}");
+    }
+
+    #[test]
+    fn what_is_not_filled_in_forbids_a_start() {
+        for (inside, name) in [
+            ("<check><tcp ident=\"a\"><to addr=\"\" port=\"80\"/></tcp></check>", "to addr"),
+            ("<check><tcp ident=\"a\"><to addr=\"db\" port=\" \"/></tcp></check>", "to port"),
+            ("<check><ping ident=\"a\"><to addr=\"\"/></ping></check>", "to addr"),
+            ("<check><intf ident=\"a\"><to local_addr=\"\"/></intf></check>", "to local_addr"),
+            ("<check><ip ident=\"a\"><to addr=\"\"/></ip></check>", "to addr"),
+            ("<user/><errd><proc name=\"\"/></errd>", "proc name"),
+            ("<check><splitbrain ident=\"a\" arg=\" \"/></check>", "splitbrain arg"),
+        ] {
+            let config = read(inside).expect("a template");
+            let refused = config.startable().expect_err(inside);
+            assert!(refused.contains(&format!("<{name}=> is empty")), "{inside}: {refused}");
+            let noted = config.notes.iter().any(|note| note.text.contains("to be filled in"));
+            assert!(noted, "{inside}: {:?}", config.notes);
+        }
+        let program = "<check><splitbrain ident=\"a\" exec=\"ask\" arg=\"\"/></check>";
+        assert_eq!(read(program).expect("valid").startable(), Ok(()));
+        let wrong = read("<check><splitbrain ident=\"a\" arg=\"10.0.0\"/></check>");
+        let wrong = wrong.expect_err("no host").to_string();
+        assert!(wrong.contains("<splitbrain>: expected an IPv4 address"), "{wrong}");
+    }
 }

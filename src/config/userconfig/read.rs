@@ -1,10 +1,12 @@
 //! From the tree of `userconfig.xml` to [`UserConfig`]: the order of the steps, and the elements
 //! that need no file of their own.
+use super::rules::last_time;
 use super::*;
 use crate::config::findings::{Findings, did_you_mean, quoted};
 use crate::config::grammar::{self, Node, safe::SAFE};
 use crate::config::values::{self, Host};
 use crate::config::{macros, xml};
+use crate::rules::builtin;
 
 /// Builds the parts; what a table cannot say is checked on the way.
 pub(super) struct Reader<'a> {
@@ -55,6 +57,7 @@ impl Reader<'_> {
         let flow = rfs.as_ref().and_then(|rfs| rfs.flow.clone());
         super::heart::choose_flow(&mut heartbeats, flow.as_deref());
         let (user, vars) = self.user(service);
+        let checkers = self.checkers(service);
         UserConfig {
             mode,
             boot: match service.text("boot") {
@@ -83,8 +86,10 @@ impl Reader<'_> {
             vips: vip,
             rfs,
             errd: self.errd(service),
-            checkers: self.checkers(service),
-            failover_rules: self.failover_rules(service),
+            failover_rules: self.failover_rules(service, &checkers),
+            rules_period: last_time(service, "period", builtin::PERIOD),
+            rules_handle_time: last_time(service, "handle_time", builtin::HANDLE_TIME),
+            checkers,
             user,
             vars,
             virtual_hosts: self.virtual_hosts(service),

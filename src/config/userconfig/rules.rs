@@ -2,54 +2,73 @@
 //! when the module is configured and not when a checker fails at night.
 use super::read::Reader;
 use super::*;
-use crate::config::findings::quoted;
+use crate::config::findings::{did_you_mean, quoted};
 use crate::config::grammar::Node;
 use crate::config::xml::Text;
 use crate::rules::builtin::{self, Chosen};
-use crate::rules::{Action, Found, Slip, UserRules, language, lua, unsupported};
+use crate::rules::{
+    Action, Found, Rule, Statement, SyntaxError, UserRules, language, lua, unsupported,
+};
+use std::collections::BTreeSet;
 
 impl Reader<'_> {
-    pub(super) fn failover_rules(&mut self, service: Node<'_>) -> Vec<FailoverRules> {
-        let last = |attribute| {
-            let said = service.children("failover").filter(|node| node.given(attribute).is_some());
-            said.last().map(|node| node.time(attribute))
-        };
-        let period = last("period").unwrap_or(builtin::PERIOD);
-        let handle_time = last("handle_time").unwrap_or(builtin::HANDLE_TIME);
+    /// `checkers`: those of the module, which have rules of their own.
+    pub(super) fn failover_rules(
+        &mut self,
+        service: Node<'_>,
+        checkers: &[Checker],
+    ) -> Vec<FailoverRules> {
+        let builtin = builtin::fixed().into_iter().chain(checkers.iter().filter_map(checker_rule));
+        let mut labels: BTreeSet<String> = builtin.map(|rule| rule.label).collect();
+        labels.insert(builtin::IMPLICIT_WAKEUP.to_owned());
         let mut found = Vec::new();
         for node in service.children("failover") {
             let extends = node.switch("extends");
-            let (rules, disabled) = (Vec::new(), Vec::new());
-            let mut block = FailoverRules { extends, period, handle_time, rules, disabled };
+            let mut block = FailoverRules { extends, statements: Vec::new() };
             // A section of CDATA is one text; so is plain text with the entities inside it.
             for pieces in node.element.texts.chunk_by(|one, next| !one.cdata && !next.cdata) {
-                self.rules_text(pieces, &mut block);
+                block.statements.extend(self.rules_text(pieces, &mut labels));
             }
             found.push(block);
         }
         found
     }
 
-    fn rules_text(&mut self, pieces: &[Text], block: &mut FailoverRules) {
+    /// `labels`: of all rules until now.
+    fn rules_text(&mut self, pieces: &[Text], labels: &mut BTreeSet<String>) -> Vec<Statement> {
         let text: String = pieces.iter().map(|piece| piece.value.as_str()).collect();
         let (read, remedy) = if lua::is_lua(&text) {
             (lua::parse(&text), lua::REMEDY)
         } else {
             let rules = language::parse(&text);
-            (rules.map(|rules| lua::Section { rules, disabled: Vec::new() }), language::REMEDY)
+            let all = rules.map(|rules| rules.into_iter().map(Statement::Rule).collect());
+            (all, language::REMEDY)
         };
         match read {
-            Ok(section) => {
-                for rule in &section.rules {
-                    if let Some(why) = unsupported(rule) {
-                        let note = format!("rule {}: {why}", quoted(&rule.label));
+            Ok(statements) => {
+                for statement in &statements {
+                    let note = match statement {
+                        Statement::Rule(rule) => {
+                            labels.insert(rule.label.clone());
+                            unsupported(rule)
+                                .map(|why| format!("rule {}: {why}", quoted(&rule.label)))
+                        }
+                        Statement::Disable(label) => (!labels.remove(label)).then(|| {
+                            let near = did_you_mean(label, labels.iter().map(String::as_str));
+                            let near = if near.is_empty() { near } else { format!("; {near}") };
+                            format!(
+                                "no rule is called {}: nothing is disabled{near}",
+                                quoted(label)
+                            )
+                        }),
+                    };
+                    if let Some(note) = note {
                         self.findings.note(place(pieces, 0), "failover", None, note);
                     }
                 }
-                block.rules.extend(section.rules);
-                block.disabled.extend(section.disabled);
+                return statements;
             }
-            Err(Slip { at, expected, found }) => {
+            Err(SyntaxError { at, expected, found }) => {
                 let at = place(pieces, at);
                 let found = match found {
                     Found::Text(text) => quoted(&text),
@@ -58,7 +77,14 @@ impl Reader<'_> {
                 self.findings.mistake(at, "failover", expected, found, remedy);
             }
         }
+        Vec::new()
     }
+}
+
+/// A time that any `<failover>` may say: the last one counts.
+pub(super) fn last_time(service: Node<'_>, attribute: &str, default: Duration) -> Duration {
+    let said = service.children("failover").filter(|node| node.given(attribute).is_some());
+    said.last().map_or(default, |node| node.time(attribute))
 }
 
 /// Where in the file a byte of the joined pieces stands. An entity counts as its first byte; line
@@ -85,20 +111,16 @@ impl UserConfig {
     pub fn rules(&self, implied: &[Checker]) -> RuleSet {
         let mut builtin = builtin::fixed();
         builtin.extend(self.checkers.iter().chain(implied).filter_map(checker_rule));
-        let users = self.failover_rules.iter().map(|block| UserRules {
-            extends: block.extends,
-            rules: &block.rules,
-            disabled: &block.disabled,
-        });
+        let users = self
+            .failover_rules
+            .iter()
+            .map(|block| UserRules { extends: block.extends, statements: &block.statements });
         crate::rules::combine(builtin, users)
     }
 
     /// Period and handle time of the rules.
     pub fn rules_timing(&self) -> (Duration, Duration) {
-        let block = self.failover_rules.first();
-        block.map_or((builtin::PERIOD, builtin::HANDLE_TIME), |block| {
-            (block.period, block.handle_time)
-        })
+        (self.rules_period, self.rules_handle_time)
     }
 }
 
@@ -126,11 +148,12 @@ fn checker_rule(checker: &Checker) -> Option<Rule> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::config::Mistake;
 
-    fn read(inside: &str) -> Result<UserConfig, Mistakes> {
+    /// A mirror module with this inside its `<service>`.
+    pub(in super::super) fn read(inside: &str) -> Result<UserConfig, Mistakes> {
         let text = format!(
             "<safe><service mode=\"mirror\"><heart><heartbeat name=\"default\"/></heart>\n\
              {inside}</service></safe>"
@@ -185,6 +208,31 @@ mod tests {
     }
 
     #[test]
+    fn what_disable_does_not_find_is_noted() {
+        let config = read(
+            "<check><tcp ident=\"sql\"><to addr=\"db\" port=\"5432\"/></tcp></check>\
+             <failover>own: if (x.y == down) then stop();</failover>\
+             <failover><![CDATA[--Lua Rules\nRules.disable('own') Rules.disable('t_sql')
+             Rules.disable('ip_failure') Rules.disable('Implicit_wakeup')]]><![CDATA[--Lua Rules
+             Rules.disable('module_failures') Rules.disable('own')]]></failover>",
+        );
+        let config = config.expect("valid");
+        let left = config.rules(&[]).rules;
+        let left: Vec<&str> = left.iter().map(|rule| rule.label.as_str()).collect();
+        assert_eq!(left, ["module_failure", "interface_failure", "splitbrain_failure"]);
+        let notes = config.notes.iter().filter(|note| note.element == "failover");
+        let notes: Vec<&str> = notes.map(|note| note.text.as_str()).collect();
+        assert_eq!(
+            notes,
+            [
+                "no rule is called \"module_failures\": nothing is disabled; \
+                 did you mean \"module_failure\"?",
+                "no rule is called \"own\": nothing is disabled",
+            ]
+        );
+    }
+
+    #[test]
     fn the_times_are_those_of_the_grammar() {
         let service = |attributes: &str| read(&format!("<failover {attributes}/>"));
         let [said, silent] = ["period=\"5000ms\" handle_time=\"15000ms\"", ""].map(service);
@@ -224,5 +272,9 @@ mod tests {
             notes.iter().any(|note| note.text.starts_with("rule \"c\": cluster() is not")),
             "{notes:?}"
         );
+        let config = read("<failover>c: if (x.y == up) then rfs.uptodate=up;</failover>");
+        let notes = config.expect("valid").notes;
+        let said = "rule \"c\": the node itself says";
+        assert!(notes.iter().any(|note| note.text.starts_with(said)), "{notes:?}");
     }
 }

@@ -385,6 +385,7 @@ impl World {
             asks: false,
             config_digest: String::new(),
             reason,
+            resources: None,
         };
         let message = PeerMessage::Report(Box::new(report));
         self.tell(index, None, message);

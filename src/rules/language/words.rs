@@ -1,5 +1,5 @@
 //! Rules of the old language as words and signs, each with its place. Comments are C's.
-use crate::rules::Slip;
+use crate::rules::SyntaxError;
 
 /// A piece of the rules and where it stands.
 pub(super) type Word<'a> = (usize, &'a str);
@@ -9,7 +9,7 @@ pub(super) fn letter(c: char) -> bool {
     c.is_alphanumeric() || "_.*?-".contains(c)
 }
 
-pub(super) fn words(text: &str) -> Result<Vec<Word<'_>>, Slip> {
+pub(super) fn words(text: &str) -> Result<Vec<Word<'_>>, SyntaxError> {
     let mut words = Vec::new();
     let mut at = 0;
     while let Some(first) = text[at..].chars().next() {
@@ -18,7 +18,7 @@ pub(super) fn words(text: &str) -> Result<Vec<Word<'_>>, Slip> {
             at += first.len_utf8();
             continue;
         } else if let Some(comment) = rest.strip_prefix("/*") {
-            let slip = Slip::said(at, "*/", "a comment without end");
+            let slip = SyntaxError::said(at, "*/", "a comment without end");
             at += comment.find("*/").ok_or(slip)? + 4;
             continue;
         } else if rest.starts_with("//") {
@@ -32,7 +32,7 @@ pub(super) fn words(text: &str) -> Result<Vec<Word<'_>>, Slip> {
             1
         } else {
             let expected = "a word or one of ! && || == != ( ) : ; =";
-            return Err(Slip::text(at, expected, &first.to_string()));
+            return Err(SyntaxError::text(at, expected, &first.to_string()));
         };
         words.push((at, &rest[..length]));
         at += length;

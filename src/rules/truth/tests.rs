@@ -7,7 +7,7 @@ fn condition(text: &str) -> Condition {
 }
 
 fn resources(pairs: &str) -> Table {
-    let mut table = Table::default();
+    let mut table = Table { peer_told: true, ..Table::default() };
     for pair in pairs.split(',').filter(|pair| !pair.trim().is_empty()) {
         let (name, value) = pair.trim().split_once('=').expect("name=value");
         match name.strip_prefix("remote.") {
@@ -51,6 +51,25 @@ fn the_peer_has_its_own_resources_and_both_states_are_known_here() {
     is("local.state == SECOND", pairs, Some(false));
     is("PRIM == local.state", pairs, Some(true));
     is("state.local == PRI", pairs, Some(false));
+}
+
+/// It may be gone, or not tell it yet: that is no reason to do anything.
+#[test]
+fn of_a_peer_that_does_not_tell_nothing_is_true() {
+    let pairs = "tcp.a=down,remote.state.local=ALONE Ready";
+    let table = Table { peer_told: false, ..resources(pairs) };
+    for (text, expected) in [
+        ("remote.rfs.uptodate != up", None),
+        ("!(remote.rfs.uptodate == up)", None),
+        ("remote.tcp.a == unknown", None),
+        ("remote.tcp.? != up", None),
+        ("remote.state.local == ALONE", Some(true)),
+        ("tcp.a == down || remote.tcp.a == down", Some(true)),
+        ("tcp.b != up", Some(true)),
+    ] {
+        assert_eq!(truth(&condition(text), &table), expected, "{text}");
+    }
+    is("remote.tcp.a == unknown", "", Some(true));
 }
 
 #[test]
