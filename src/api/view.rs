@@ -1,9 +1,8 @@
 //! What a node shows of itself: plain values, filled by the daemon, rendered by the command line.
 //! The published JSON of the command line (`src/docs/json.md`) is derived from these and not the
 //! same thing: these may change with [`super::VERSION`].
-use crate::model::{EngineStatus, Level, ModuleName, NodeName, State};
+use crate::model::{EngineStatus, Level, ModuleName, NodeName, ReplicatedDir, State};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 
 /// One module on one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +93,11 @@ impl ModuleView {
             }],
             replication: Some(ReplicationView {
                 level: Level::Mirror,
-                dirs: vec!["/srv/web".into()],
+                dirs: vec![ReplicatedDir {
+                    path: "/srv/web".into(),
+                    level: None,
+                    not_replicated: Vec::new(),
+                }],
                 engine_pid: Some(4711),
                 status: Some(status),
                 up_to_date: true,
@@ -139,7 +142,7 @@ pub struct HeartbeatView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicationView {
     pub level: Level,
-    pub dirs: Vec<PathBuf>,
+    pub dirs: Vec<ReplicatedDir>,
     /// Process of the engine, if it runs.
     pub engine_pid: Option<u32>,
     /// Last thing the engine said; `None` while it does not run.

@@ -10,7 +10,7 @@ use crate::api::{
     ClusterView, ConfigView, Data, Finding, ModuleView, NodeView, PeerView, ProcessView, Refusal,
     ReplicationView, Reply, Response, SettingsView,
 };
-use crate::model::{NodeName, Progress};
+use crate::model::{NodeName, Progress, ReplicatedDir};
 use serde_json::{Value, json};
 
 /// Version of the documents.
@@ -116,11 +116,20 @@ fn peer(view: &PeerView) -> Value {
 fn replication(view: &ReplicationView) -> Value {
     json!({
         "level": word(&view.level),
-        "directories": view.dirs.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>(),
+        "directories": view.dirs.iter().map(|dir| dir.path.to_string_lossy()).collect::<Vec<_>>(),
+        "directory_rules": view.dirs.iter().map(directory_rules).collect::<Value>(),
         "up_to_date": view.up_to_date,
         "in_doubt": view.in_doubt,
         "in_sync": view.in_sync,
         "engine": engine(view),
+    })
+}
+
+fn directory_rules(dir: &ReplicatedDir) -> Value {
+    json!({
+        "directory": dir.path.to_string_lossy(),
+        "level": dir.level.as_ref().map(word),
+        "not_replicated": dir.not_replicated.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
 

@@ -165,7 +165,9 @@ fn replication_text(text: &mut String, replication: &ReplicationView) {
     };
     line(text, "replication", &format!("level {level}, {sync}, {engine}"));
     for dir in &replication.dirs {
-        line(text, "directory", &dir.display().to_string());
+        let level =
+            dir.level.map(|own| format!(", level {}", super::json::word(&own))).unwrap_or_default();
+        line(text, "directory", &(dir.agreement() + &level));
     }
     let Some(status) = &replication.status else { return };
     let link = if status.link_up { "up" } else { "down" };

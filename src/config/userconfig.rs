@@ -4,7 +4,7 @@
 use super::cluster::ClusterConfig;
 use super::mistake::{Mistakes, Note};
 use super::paths::Paths;
-use crate::model::{Level, ModuleName, NodeName, NotReplicated};
+use crate::model::{Level, ModuleName, NodeName, NotReplicated, ReplicatedDir};
 use crate::rules::{RuleSet, Statement};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -170,6 +170,14 @@ pub struct Dir {
     pub not_replicated: Vec<NotReplicated>,
     /// Absolute; must exist before replication starts.
     pub tocheck: Vec<PathBuf>,
+}
+
+impl Dir {
+    /// As the engine and people are told it.
+    pub fn replicated(&self) -> ReplicatedDir {
+        let (path, not_replicated) = (self.path.clone(), self.not_replicated.clone());
+        ReplicatedDir { path, level: self.level, not_replicated }
+    }
 }
 
 impl Rfs {

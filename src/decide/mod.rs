@@ -293,6 +293,12 @@ impl Machine {
         }
         let counts = matches!(wish, Wish::Restart | Wish::StopStart | Wish::Wait { .. });
         let by_itself = matches!(caller, Caller::Identity(_) | Caller::Rule(_));
+        if counts && by_itself && self.stops() {
+            // What ends while a module stops, or has stopped, is no error of it.
+            let text = format!("{name} is not needed: the module stops");
+            let answer = Err(Refusal::AlreadyThere(text));
+            return self.cx.actions.push(Action::Answer { ticket, answer });
+        }
         let over = counts && by_itself && self.cx.count_error();
         self.cx.cause = match (&caller, &wish) {
             _ if over => Some(self.cx.memory.reason.clone()),
@@ -315,6 +321,14 @@ impl Machine {
             self.cx.log('W', "action-refused", text);
         }
         self.cx.actions.push(Action::Answer { ticket, answer });
+    }
+
+    /// It is stopped for good, or about to be.
+    fn stops(&self) -> bool {
+        match &self.cx.walk {
+            Some(walk) => walk.ends_in_stop(),
+            None => self.part.role() == Role::Stop,
+        }
     }
 
     fn wish(&mut self, wish: Wish) -> Result<String, Refusal> {

@@ -120,6 +120,17 @@ pub struct Walk {
 }
 
 impl Walk {
+    /// Where it leads the module is stopped, and stays so.
+    pub fn ends_in_stop(&self) -> bool {
+        let ending = match &self.kind {
+            Kind::Down { ending } | Kind::Resign { ending } | Kind::Force { ending } => {
+                Some(ending)
+            }
+            _ => None,
+        };
+        self.overtaken.as_ref().or(ending) == Some(&Ending::Stop)
+    }
+
     pub fn new(kind: Kind, from: Role, to: Role, word: Word) -> Walk {
         Walk {
             kind,

@@ -151,7 +151,21 @@ impl Objects {
         !selection.is_everything() && selection.leaves_out(|| self.path_of(parent), name, is_dir)
     }
 
-    /// The directory has something below it that is left out by its path.
+    /// As [`Objects::leaves_out`], of an entry of the directory `child` of `parent`, which is
+    /// replicated itself.
+    pub fn leaves_out_of_child(
+        &self,
+        parent: ObjId,
+        child: &[u8],
+        name: &[u8],
+        is_dir: bool,
+    ) -> bool {
+        let Ok(object) = self.get(parent) else { return false };
+        let selection = &self.roots[usize::from(object.key.dir)].selection;
+        selection.leaves_out(|| self.path_to(parent, child), name, is_dir)
+    }
+
+    /// Something below this directory is left out by its path.
     pub fn leaves_out_below(&self, dir: ObjId) -> bool {
         let Ok(object) = self.get(dir) else { return false };
         self.roots[usize::from(object.key.dir)].selection.names_below(&self.path_of(dir))
@@ -160,9 +174,14 @@ impl Objects {
     /// As [`Objects::leaves_out_below`], if the entry were a directory.
     pub fn would_leave_out_below(&self, parent: ObjId, name: &[u8]) -> bool {
         let Ok(object) = self.get(parent) else { return false };
+        let selection = &self.roots[usize::from(object.key.dir)].selection;
+        selection.names_below(&self.path_to(parent, name))
+    }
+
+    fn path_to(&self, parent: ObjId, name: &[u8]) -> Vec<Vec<u8>> {
         let mut path = self.path_of(parent);
         path.push(name.to_vec());
-        self.roots[usize::from(object.key.dir)].selection.names_below(&path)
+        path
     }
 
     /// Names that lead to a directory from its root.

@@ -253,24 +253,27 @@ pub fn make_room(objects: &mut Objects, op: &Op, errno: Errno) -> bool {
     clear(objects, parent, name).is_ok_and(|removed| removed)
 }
 
-/// Removes the entry if it is not replicated, else what is not replicated in it.
+/// Removes the entry if it is not replicated, else what is not replicated in it. Numbers are the
+/// primary's to draw: nothing is looked up.
 fn clear(objects: &mut Objects, parent: ObjId, name: &[u8]) -> Result<bool, Errno> {
-    let (id, stat) = objects.look_up(parent, name)?;
+    let c_name = sys::name(name)?;
     let dir = objects.get(parent)?.key.dir;
-    if objects.get(id)?.left_out {
-        let fd = objects.path_fd(parent)?;
-        remove_tree(objects, dir, fd, name)?;
+    let above = objects.path_fd(parent)?;
+    let is_dir = sys::stat_at(above, &c_name)?.st_mode & libc::S_IFMT == libc::S_IFDIR;
+    if objects.leaves_out(parent, name, is_dir) {
+        remove_tree(objects, dir, above, name)?;
         return Ok(true);
     }
+    if !is_dir {
+        return Ok(false);
+    }
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let fd = sys::open_at(above, &c_name, flags, 0)?;
     let mut removed = false;
-    if stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
-        let fd = objects.data_fd(id)?;
-        for (entry, _, kind) in sys::list_dir(fd)? {
-            if objects.leaves_out(id, &entry, kind == libc::DT_DIR) {
-                let fd = objects.path_fd(id)?;
-                remove_tree(objects, dir, fd, &entry)?;
-                removed = true;
-            }
+    for (entry, _, kind) in sys::list_dir(fd.as_raw_fd())? {
+        if objects.leaves_out_of_child(parent, name, &entry, kind == libc::DT_DIR) {
+            remove_tree(objects, dir, fd.as_raw_fd(), &entry)?;
+            removed = true;
         }
     }
     Ok(removed)

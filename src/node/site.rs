@@ -10,7 +10,7 @@ use crate::config::store::ActiveModule;
 use crate::config::userconfig::{Boot, DefaultPrim as Configured, Dir, VirtualHost, When};
 use crate::decide::{DefaultPrim, Policy};
 use crate::history::MemoryFile;
-use crate::model::{BootId, EngineConfig, NodeName, PeerAddress, ReplicatedDir};
+use crate::model::{BootId, EngineConfig, NodeName, PeerAddress};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -107,7 +107,7 @@ impl Site {
             node: self.node.clone(),
             listen: SocketAddr::new(listen, port),
             peers: vec![PeerAddress { node: self.peer.clone(), data: SocketAddr::new(data, port) }],
-            dirs: rfs.dirs.iter().map(replicated).collect(),
+            dirs: rfs.dirs.iter().map(Dir::replicated).collect(),
             level: rfs.level,
             state_dir: self.paths.engine_state(module),
             control_socket: self.paths.engine_socket(module),
@@ -180,12 +180,6 @@ impl Site {
             Boot::Ignore => setting.unwrap_or(false),
         }
     }
-}
-
-/// As the engine is told it.
-fn replicated(dir: &Dir) -> ReplicatedDir {
-    let (path, not_replicated) = (dir.path.clone(), dir.not_replicated.clone());
-    ReplicatedDir { path, level: dir.level, not_replicated }
 }
 
 /// The first name of each class counts: a script has one host name.

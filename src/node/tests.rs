@@ -49,10 +49,6 @@ impl Fixture {
         Fixture { control, _handle: handle, _ears: ears, _peers: events, _dir: dir }
     }
 
-    pub(super) fn role(&self) -> Role {
-        self.control.machine.state().role
-    }
-
     /// What the module's log says, newest last.
     pub(super) fn log(&self) -> String {
         let dir = self.control.site.paths.module_log_dir(&self.control.site.active.name);

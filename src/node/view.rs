@@ -5,7 +5,7 @@ use super::module::Control;
 use super::site::Site;
 use crate::api::{ModuleView, PeerView, ReplicationView, ResourceView, SettingsView};
 use crate::config::store::ActiveModule;
-use crate::config::userconfig::Boot;
+use crate::config::userconfig::{Boot, Dir};
 use crate::decide::Engine;
 use crate::model::{CopyState, EngineMode, ModuleReport, NodeName, State};
 
@@ -67,7 +67,7 @@ pub(super) fn of(control: &mut Control) -> ModuleView {
     };
     let replication = config.rfs.as_ref().map(|rfs| ReplicationView {
         level: rfs.level,
-        dirs: rfs.dirs.iter().map(|dir| dir.path.clone()).collect(),
+        dirs: rfs.dirs.iter().map(Dir::replicated).collect(),
         engine_pid: control.engine_pid.filter(|_| matches!(facts.engine, Engine::Up(_))),
         status: control.status.clone(),
         up_to_date: copy == Copy::UpToDate,

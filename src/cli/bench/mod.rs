@@ -44,7 +44,8 @@ pub fn bench(context: &mut Context<'_>, options: &BenchOptions) -> Result<u8, Re
     }
     let view = pair::look(context)?;
     let (replication, _) = pair::measurable(&view)?;
-    let (mirror, directory) = directory(&replication.dirs, options.dir.as_deref())?;
+    let dirs: Vec<PathBuf> = replication.dirs.iter().map(|dir| dir.path.clone()).collect();
+    let (mirror, directory) = directory(&dirs, options.dir.as_deref())?;
     let lib = context.paths.lib.clone();
     let wished: Vec<&Path> = std::iter::once(lib.as_path()).chain(mirror.parent()).collect();
     let beneath = place::beneath(&mirror, &wished)

@@ -369,6 +369,20 @@ fn the_fourth_error_within_the_interval_stops_the_module() {
     assert!(world.log.iter().any(|line| line.contains(told)), "{}", world.tail());
 }
 
+/// What ends while a person stops the module, or afterwards, starts nothing again.
+#[test]
+fn a_death_in_a_stop_starts_nothing_again() {
+    let mut world = pair();
+    world.wish(0, Wish::Stop);
+    for later in [20, 100, 6_000] {
+        world.run(later);
+        let caller = Caller::Identity("errd".to_owned());
+        world.event(0, Event::Wish { ticket: 2, wish: Wish::StopStart, caller });
+    }
+    world.run(5_000);
+    assert_eq!(states(&world), ["STOP NotReady", "ALONE Ready"], "{}", world.tail());
+}
+
 /// Who acts by itself is named, here and on the other node; only what a person had done resets the
 /// counter, not what was refused.
 #[test]
