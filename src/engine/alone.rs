@@ -98,8 +98,9 @@ impl Engine {
             let touched = touches(&mut self.objects, &draft.op);
             self.mark(&touched);
         }
-        // Beside a peer only what it never hears of comes here: that must not look ahead of it.
-        if !draft.op.is_barrier() && !self.has_session() {
+        // What the peer never hears of puts this copy ahead of nobody, and beside a peer only that
+        // comes here.
+        if concerns_peer && !draft.op.is_barrier() && !self.has_session() {
             self.seq += 1;
         }
         let result = self.perform_here(draft.here.as_ref().unwrap_or(&draft.op), draft.want);

@@ -208,3 +208,27 @@ fn what_is_replicated_anew_is_compared() {
     assert_eq!(own(&pair.n2, "var/cache/deep/own").as_deref(), Some("n2"));
     assert_eq!(own(&pair.n2, "own.tmp").as_deref(), Some("n1"));
 }
+
+/// A lonely primary that changed only what its peer never has is ahead of nobody: when the other
+/// node leads meanwhile, it comes back without a person's decision.
+#[test]
+fn what_is_left_out_puts_no_lonely_primary_ahead() {
+    let mut pair = mirrored();
+    let dir = pair.dir.display().to_string();
+    pair.n2.release();
+    pair.n1.wait(|event| matches!(event, EngineEvent::PeerLost { .. }));
+    pair.n1.go_alone();
+    pair.n1.run(&format!("cd {dir} && for i in 1 2 3; do echo $i >> log.tmp; done && sync"));
+    pair.n1.release();
+    pair.n1.command(&EngineCommand::Shutdown);
+    pair.n1.wait_end();
+    pair.n2.lead(true);
+    pair.n2.run(&format!("echo new > {dir}/new"));
+    pair.n1.start();
+    pair.n1.follow(false);
+    pair.n1.wait(|event| match event {
+        EngineEvent::NeedsDecision { text, .. } => panic!("a fork: {text}"),
+        event => matches!(event, EngineEvent::Ready),
+    });
+    assert_equal(&pair);
+}
