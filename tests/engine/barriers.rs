@@ -77,8 +77,8 @@ fn a_long_write_is_one_write() {
     pair.assert_equal();
 }
 
-/// `level=` of a directory: its plain writes are on the secondary's disk when they return, though the
-/// module's level asks for no disk.
+/// `level=` of a directory: its plain writes are on the secondary's disk when they return, though
+/// the module's level asks for no disk.
 #[test]
 fn a_directory_may_have_a_level_of_its_own() {
     let mut pair = Pair::new(Level::Memory);

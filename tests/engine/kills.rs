@@ -74,8 +74,8 @@ fn a_dead_secondary_holds_operations_and_loses_nothing() {
     }
 }
 
-/// A2: a secondary whose copy turns out not to be what it should be is out, whatever it says when it
-/// comes again; nothing returns before that is decided, and then it is compared.
+/// A2: a secondary whose copy turns out not to be what it should be is out, whatever it says when
+/// it comes again; nothing returns before that is decided, and then it is compared.
 #[test]
 fn a_secondary_that_failed_is_not_in_sync_again_by_itself() {
     let mut pair = Pair::mirrored(Level::Mirror);
@@ -185,8 +185,8 @@ fn may_not_lead(node: &mut Node) {
     assert!(matches!(answer, EngineEvent::Refused { .. }), "{} leads: {answer:?}", node.name);
 }
 
-/// A3: the leader has recorded that the other copy is in sync and dies before that copy knows it: it
-/// must not lead, the leader's has everything.
+/// A3: the leader has recorded that the other copy is in sync and dies before that copy knows it:
+/// it must not lead, the leader's has everything.
 #[test]
 fn a_primary_may_die_when_it_recorded_its_secondary() {
     let mut pair = Pair::new(Level::Mirror);
@@ -289,8 +289,8 @@ fn a_program_that_stays_loses_the_directory() {
 }
 
 /// A6, S8: a part is given back while a call waits for a secondary that hangs, and while a program
-/// stays that calls again afterwards. Every call is answered, nothing is written past the module, and
-/// the position that is told is one that the secondary has: nobody has to decide anything.
+/// stays that calls again afterwards. Every call is answered, nothing is written past the module,
+/// and the position that is told is one that the secondary has: nobody has to decide anything.
 #[test]
 fn giving_a_part_back_answers_every_call() {
     let mut pair = Pair::mirrored(Level::Mirror);

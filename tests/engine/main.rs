@@ -9,6 +9,7 @@ mod pair;
 mod posix;
 #[path = "../support/random.rs"]
 mod random;
+mod return_bytes;
 mod returns;
 mod torture;
 

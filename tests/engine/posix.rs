@@ -1,5 +1,5 @@
-//! S4: an application cannot tell the mirrored directory from a plain one, and both copies hold
-//! the same afterwards. The cases are in `posix/*.py`; each runs on a plain directory and on a pair.
+//! S4: an application cannot tell the mirrored directory from a plain one, and both copies hold the
+//! same afterwards. The cases are in `posix/*.py`; each runs on a plain directory and on a pair.
 use crate::pair::{Pair, assert_same, tree, tree_without_times};
 use lockstep::model::Level;
 use std::path::Path;
