@@ -94,7 +94,10 @@ impl Machine {
                     cx.overtake(Ending::StopStart, 0);
                 }
             }
-            Step::Order(EngineCommand::Release { detach: true }) => {
+            // One that died meanwhile has given its part back.
+            Step::Order(EngineCommand::Release { detach: true })
+                if cx.facts.engine.summary().is_some() =>
+            {
                 let text =
                     format!("the engine does not give its part back and is killed: {reason}");
                 cx.log('W', "engine-stuck", text);
@@ -117,6 +120,7 @@ impl Machine {
             // Nothing hangs on these: the limit only keeps them from being waited for for ever.
             Step::Order(
                 EngineCommand::Flush
+                | EngineCommand::Release { .. }
                 | EngineCommand::Fence
                 | EngineCommand::FailHeld
                 | EngineCommand::GoAlone { .. }
