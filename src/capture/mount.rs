@@ -124,20 +124,19 @@ pub fn uncover_dead(dir: &Path) -> Result<bool, Errno> {
 
 /// Takes the topmost cover away. `lazily` also with files open (they keep what they have).
 pub fn uncover(dir: &Path, lazily: bool) -> Result<(), Errno> {
-    let path = c_path(dir)?;
-    let flags = libc::UMOUNT_NOFOLLOW | if lazily { libc::MNT_DETACH } else { 0 };
-    // SAFETY: a C string.
-    let result = unsafe { libc::umount2(path.as_ptr(), flags) };
-    if result == 0 { Ok(()) } else { Err(Errno::last()) }
+    unmount(dir, if lazily { libc::MNT_DETACH } else { 0 })
 }
 
 /// Takes a FUSE cover away and ends its connection: whoever stays below it gets ENOTCONN or
 /// ECONNABORTED for each call, and nothing waits for an answer any more (umount(2), `MNT_FORCE`).
 pub fn abort(dir: &Path) -> Result<(), Errno> {
+    unmount(dir, libc::MNT_DETACH | libc::MNT_FORCE)
+}
+
+fn unmount(dir: &Path, flags: libc::c_int) -> Result<(), Errno> {
     let path = c_path(dir)?;
-    let flags = libc::UMOUNT_NOFOLLOW | libc::MNT_DETACH | libc::MNT_FORCE;
     // SAFETY: a C string.
-    let result = unsafe { libc::umount2(path.as_ptr(), flags) };
+    let result = unsafe { libc::umount2(path.as_ptr(), flags | libc::UMOUNT_NOFOLLOW) };
     if result == 0 { Ok(()) } else { Err(Errno::last()) }
 }
 

@@ -1,6 +1,6 @@
 //! Rule A7, the time in between: while a module is stopped its directories are plain, and anybody
-//! may change them (a restored backup, an edit by hand). What is remembered about the differences of
-//! the copies says nothing of that.
+//! may change them (a restored backup, an edit by hand). What is remembered about the differences
+//! of the copies says nothing of that.
 //!
 //! When the cover goes a marker file is made; when it comes again, a walk looks for a change time
 //! (ctime, which no program sets) from the marker to now. After a crash of the node there is no
@@ -62,8 +62,8 @@ fn changed_at(meta: &fs::Metadata) -> Time {
     (meta.ctime(), meta.ctime_nsec())
 }
 
-/// The first thing found below `roots` that changed from `since` to `until`, both included; its path
-/// there, empty for a root.
+/// The first thing found below `roots` that changed from `since` to `until`, both included; its
+/// path there, empty for a root.
 ///
 /// # Errors
 /// Of reading: then nothing is known.

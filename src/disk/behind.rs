@@ -15,7 +15,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 const STREAM_BYTES: u64 = 24 << 20;
 /// Written out at once.
 const CHUNK_BYTES: u64 = 8 << 20;
-/// Files that are looked at side by side; of more the one that was written longest ago is forgotten.
+/// Files that are looked at side by side; of more the one that was written longest ago is
+/// forgotten.
 const STREAMS_MAX: usize = 16;
 const PAGE: u64 = 4096;
 

@@ -125,10 +125,15 @@ impl Objects {
         &self.roots
     }
 
-    /// All roots for another thread.
-    pub fn share_roots(&self) -> Result<Vec<(OwnedFd, Selection)>, Errno> {
-        let share = |root: &Root| Ok((root.fd.try_clone()?, root.selection.clone()));
-        self.roots.iter().map(share).collect()
+    /// The directories for another thread.
+    pub fn share_roots(&self) -> Result<Vec<OwnedFd>, Errno> {
+        self.roots.iter().map(|root| Ok(root.fd.try_clone()?)).collect()
+    }
+
+    /// The directories and what of each is replicated, for a walk on another thread.
+    pub fn share_trees(&self) -> Result<Vec<(OwnedFd, Selection)>, Errno> {
+        let selections = self.roots.iter().map(|root| root.selection.clone());
+        Ok(self.share_roots()?.into_iter().zip(selections).collect())
     }
 
     /// What of root `index` is replicated. To be said before anything in it was looked up.

@@ -1,8 +1,8 @@
 //! What of a replicated directory is replicated: everything but what `<notreplicated>` names.
 //!
 //! An entry is left out by its path, by its name, or because a directory above it is. Both nodes
-//! ask here before anything is sent, compared or removed; what is left out belongs to the node where
-//! it is, and neither is its content read nor its name touched for the other one's sake.
+//! ask here before anything is sent, compared or removed; what is left out belongs to the node
+//! where it is, and neither is its content read nor its name touched for the other one's sake.
 use crate::model::{NotReplicated, ReplicatedDir};
 use regex::bytes::{Regex, RegexBuilder};
 use std::os::unix::ffi::OsStrExt;

@@ -14,8 +14,8 @@ pub struct Visit<'a> {
     pub entries: Vec<(Vec<u8>, u64, u8)>,
 }
 
-/// Visits every directory below `root` that is replicated, itself first, until `visit` breaks. One that moves meanwhile
-/// may be missed with all in it; one that was removed is left out.
+/// Visits every directory below `root` that is replicated, itself first, until `visit` breaks. One
+/// that moves meanwhile may be missed with all in it; one that was removed is left out.
 ///
 /// # Errors
 /// Of reading a directory, and those of `visit`.

@@ -4,14 +4,14 @@
 //! they work side by side. It would be a lie if something that returned before it were on one disk
 //! only; the engine's kill tests cut the power of either node right behind an answer.
 //!
-//! The kernel sends an FSYNC of the same thread behind every write of a file opened with `O_SYNC` or
-//! `O_DSYNC` (`generic_write_sync` of Linux). The write was on both disks before it was answered,
-//! so this echo is answered at once, unless the file changed in between.
+//! The kernel sends an FSYNC of the same thread behind every write of a file opened with `O_SYNC`
+//! or `O_DSYNC` (`generic_write_sync` of Linux). The write was on both disks before it was
+//! answered, so this echo is answered at once, unless the file changed in between.
 use super::leader::LOCAL_KEY;
 use super::operands::subject;
 use super::requests::{Draft, Slot};
 use super::run::{Done, Engine};
-use crate::disk::{Errno, Selection, sys};
+use crate::disk::{Errno, sys};
 use crate::model::{Level, ReplicatedDir};
 use crate::wire::{Durability, ObjId, Op};
 use std::collections::{HashMap, HashSet};
@@ -194,8 +194,8 @@ impl Engine {
 }
 
 /// `syncfs` on every file system below the module.
-pub fn sync_all(roots: &[(OwnedFd, Selection)]) -> Result<(), Errno> {
-    roots.iter().try_for_each(|(root, _)| sys::sync_fs(root.as_raw_fd()))
+pub fn sync_all<'a>(roots: impl IntoIterator<Item = &'a OwnedFd>) -> Result<(), Errno> {
+    roots.into_iter().try_for_each(|root| sys::sync_fs(root.as_raw_fd()))
 }
 
 /// Level `disk` makes plain operations durable on the peer only; a barrier means both.

@@ -180,7 +180,7 @@ impl Engine {
             Some(kept) => kept.keys().collect(),
             None => self.leader.dirty.keys().collect(),
         };
-        let roots = self.objects.share_roots();
+        let roots = self.objects.share_trees();
         let dirs: Vec<PathBuf> = self.config.dirs.iter().map(|dir| dir.path.clone()).collect();
         let until = self.now + NAMING;
         self.run_beside(move || {
@@ -223,6 +223,8 @@ impl Engine {
             return self.follower_fault(&error.to_string());
         }
         self.objects.clear();
+        // What was synced for the session before has nothing to say in this one.
+        self.part += 1;
         self.exact = false;
         self.seq = leader.position.seq.0;
         self.follower.open = true;
@@ -397,6 +399,8 @@ impl Engine {
     /// The own disk failed or is full: this copy ends here, and the primary hears why.
     pub fn follower_fault(&mut self, reason: &str) {
         let reason = format!("{}: {reason}", self.config.node);
+        // The operation that failed may be half done.
+        self.exact = false;
         let outdated = self.outdate().is_ok();
         self.send(&Frame::Leave { outdated, reason: reason.clone() });
         self.link.flush(self.now);

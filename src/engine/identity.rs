@@ -69,7 +69,8 @@ impl Engine {
     }
 
     /// The object is going to be another inode there. A directory with a name of it may be the same
-    /// on both sides and yet out of reach, because one above it is not: its name is made a link later.
+    /// on both sides and yet out of reach, because one above it is not: its name is made a link
+    /// later.
     fn doubt_other_names(&mut self, dir: ObjId, id: ObjId) {
         let names = self.leader.ret.as_ref().and_then(|ret| ret.names.get(&id).cloned());
         for (parent, _) in names.unwrap_or_default().into_iter().filter(|(other, _)| *other != dir)
@@ -250,7 +251,7 @@ impl Engine {
         ret.locating = true;
         ret.renamed.clear();
         let walk = (self.leader.session_number, ret.dirs_moved);
-        let roots = self.objects.share_roots();
+        let roots = self.objects.share_trees();
         self.run_beside(move || {
             let found = roots.and_then(|roots| locate::walk(roots, &wanted, None));
             Done::Located { walk, wanted, found }

@@ -19,8 +19,9 @@ pub struct Found {
 }
 
 /// Walks the directories below `roots` and finds the wanted inodes, until it is over or `until` has
-/// passed; what is not replicated is not looked at. Runs on the pool. A directory that moves meanwhile may be missed with all in it. An error
-/// is one of reading; then nothing is known of what was not found.
+/// passed; what is not replicated is not looked at. Runs on the pool. A directory that moves
+/// meanwhile may be missed with all in it. An error is one of reading; then nothing is known of
+/// what was not found.
 pub fn walk(
     roots: Vec<(OwnedFd, Selection)>,
     wanted: &[ObjectKey],
@@ -67,7 +68,7 @@ pub fn adopt(objects: &mut Objects, found: &Found) -> Option<(ObjId, ObjId, Byte
 /// Another name of an object whose remembered one is gone (an old hard link).
 pub fn find_name(objects: &mut Objects, id: ObjId) -> Option<(ObjId, Bytes)> {
     let key = objects.get(id).ok()?.key;
-    let found = walk(objects.share_roots().ok()?, &[key], None).ok()?.into_iter().next()?;
+    let found = walk(objects.share_trees().ok()?, &[key], None).ok()?.into_iter().next()?;
     let (there, parent, name) = adopt(objects, &found)?;
     (there == id).then_some((parent, name))
 }

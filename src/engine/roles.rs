@@ -1,4 +1,5 @@
 //! Commands of the daemon: take a part, give it back, remember, report.
+use super::barrier::sync_all;
 use super::run::{Capture, Engine, SyncTag};
 use crate::actions::busy;
 use crate::capture::device::Device;
@@ -87,7 +88,7 @@ impl Engine {
         self.link.close(self.now, "this node leads now");
         self.cover_all()?;
         if self.mode == EngineMode::Idle {
-            self.look_for_changes();
+            self.look_for_changes()?;
         }
         self.take_over_memory(recent, forced).map_err(|error| error.to_string())?;
         crate::engine::failpoint("after-lead-durable");
@@ -154,8 +155,8 @@ impl Engine {
     }
 
     /// The only member starts again, and its marks name all that the peer may lack: inodes, whose
-    /// names a walk finds when the peer returns. They were on disk before the changes. After a crash
-    /// only the newest inodes may lack theirs, in directories that are marked.
+    /// names a walk finds when the peer returns. They were on disk before the changes. After a
+    /// crash only the newest inodes may lack theirs, in directories that are marked.
     fn lead_again(&mut self) -> Result<(), crate::history::FileError> {
         let kept = self.store.loaded.take().filter(|_| self.store.dirty_file.is_some());
         let base = self.store.memory.dirty_base.filter(|_| kept.is_some());
@@ -211,7 +212,7 @@ impl Engine {
         self.objects.serves = false;
         if self.mode == EngineMode::Idle {
             self.cover_all()?;
-            self.look_for_changes();
+            self.look_for_changes()?;
             self.mode = EngineMode::FollowingDetached;
         }
         self.tell(EngineEvent::Following);
@@ -479,9 +480,7 @@ impl Engine {
     }
 
     fn sync_now(&self) -> Result<(), String> {
-        use std::os::fd::AsRawFd;
-        let mut roots = self.objects.roots().iter();
-        let synced = roots.try_for_each(|root| crate::disk::sys::sync_fs(root.fd.as_raw_fd()));
+        let synced = sync_all(self.objects.roots().iter().map(|root| &root.fd));
         synced.map_err(|errno| format!("the disk did not take everything: {errno}"))
     }
 

@@ -108,7 +108,8 @@ pub struct Engine {
     pub leaving: Vec<Device>,
     /// Wakes that came while a mount was taken away.
     pub late: Vec<Wake>,
-    /// Counts changes of the part: what a thread brings back for an earlier one is not for this one.
+    /// Counts changes of the part, and a secondary's returns: what a thread brings back for an
+    /// earlier one is not for this one.
     pub part: u64,
     pub leader: Leader,
     pub follower: Follower,

@@ -1,6 +1,6 @@
 //! What was changed past the engine while it did not run (`capture::unguarded`): the next meeting
-//! with the peer compares everything. A changed file of the primary travels, one of the secondary is
-//! put right.
+//! with the peer compares everything. A changed file of the primary travels, one of the secondary
+//! is put right.
 use super::run::{Done, Engine};
 use crate::capture::unguarded::{MARKER, find, since};
 use crate::disk::{Errno, sys};
@@ -24,20 +24,26 @@ pub enum Unguarded {
 
 impl Engine {
     /// The directories are covered: was anything changed while they were not?
-    pub fn look_for_changes(&mut self) {
-        if let Err(error) = self.note_left_out() {
-            self.log('W', format!("what is replicated is not remembered: {error}"));
-        }
+    ///
+    /// # Errors
+    /// What is newly replicated cannot be marked as never sent: without the mark it would be
+    /// missed.
+    pub fn look_for_changes(&mut self) -> Result<(), String> {
+        self.note_left_out().map_err(|error| {
+            let state = self.config.state_dir.display();
+            format!("what is replicated cannot be remembered in {state}: {error}; free space there")
+        })?;
         let state = &self.config.state_dir;
         if state.join(CHANGED).exists() {
             self.unguarded = Unguarded::Changed;
-            return;
+            return Ok(());
         }
-        let Some(since) = since(state) else { return };
+        let Some(since) = since(state) else { return Ok(()) };
         let until = sys::now_coarse().unwrap_or((i64::MAX, 0));
-        let roots = self.objects.share_roots();
+        let roots = self.objects.share_trees();
         self.unguarded = Unguarded::Looking;
         self.run_beside(move || Done::Looked(roots.and_then(|roots| find(roots, since, until))));
+        Ok(())
     }
 
     /// What was left out until now and is not any more was never sent: everything is compared.
