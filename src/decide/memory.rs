@@ -1,4 +1,5 @@
-//! What a module's daemon part remembers. The hub stores it under a magic, a version and a checksum.
+//! What a module's daemon part remembers. The hub stores it under a magic, a version and a
+//! checksum.
 use super::walk::Walk;
 use super::words::Moment;
 use crate::model::{Readiness, Role, Side};

@@ -230,7 +230,8 @@ impl Machine {
     }
 
     /// Nothing happened here for a while, and what was due is late: this node itself was paused (a
-    /// virtual machine, a stopped process). What it did not hear meanwhile says nothing about others.
+    /// virtual machine, a stopped process). What it did not hear meanwhile says nothing about
+    /// others.
     fn notice_pause(&mut self, now: Moment) {
         let due = self.deadline().unwrap_or(self.cx.now).max(self.cx.now);
         let watches = self.part.role() != Role::Stop && !self.cx.peer_silent();

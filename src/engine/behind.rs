@@ -13,7 +13,8 @@ impl Engine {
         self.run_beside(move || Done::WrittenOut(chunk.write_out()));
     }
 
-    /// An error here is that of a page that was acknowledged: the next fsync would not hear it again.
+    /// An error here is that of a page that was acknowledged: the next fsync would not hear it
+    /// again.
     pub fn written_out(&mut self, result: Result<(), Errno>) {
         self.behind.finished();
         let Err(errno) = result else { return };

@@ -67,7 +67,8 @@ impl Engine {
         source.is_ok_and(|object| self.leader.dirty.contains_any(object.key, range))
     }
 
-    /// The peer does not have a source without a replicated name: the kernel reads and writes instead.
+    /// The peer does not have a source without a replicated name: the kernel reads and writes
+    /// instead.
     pub fn copies_from_nowhere(&self, op: &Op) -> bool {
         let Op::CopyRange { source, target, .. } = op else { return false };
         let there = |id: &ObjId| self.objects.get(*id).is_ok_and(Object::is_replicated);

@@ -1,8 +1,8 @@
 //! What the peer could not do while it is being brought level.
 //!
 //! A return rebuilds names there by numbers that this node believes the peer knows. The application
-//! goes on renaming and removing meanwhile, some of it here alone, so a belief may be out of date: a
-//! directory that was removed there took a file along which lives on here under another name. The
+//! goes on renaming and removing meanwhile, some of it here alone, so a belief may be out of date:
+//! a directory that was removed there took a file along which lives on here under another name. The
 //! peer forgets a number with the last name of its inode, so such an operation fails instead of
 //! changing the wrong thing. Then the number counts as unknown, and what was touched is marked and
 //! compared again. Only a peer that is in sync has to succeed.
@@ -29,8 +29,9 @@ impl Engine {
         self.return_applied(seq);
     }
 
-    /// An operation of the application failed there, and now happens here. During a return it is one
-    /// that was done alone; in sync the peer's copy is not what it should be, and it must leave.
+    /// An operation of the application failed there, and now happens here. During a return it is
+    /// one that was done alone; in sync the peer's copy is not what it should be, and it must
+    /// leave.
     pub fn failed_there(&mut self, flight: InFlight, errno: Errno) {
         let InFlight { seq, op, want, slot, durable, since, pieces, echo, here, .. } = flight;
         let mut touched = touches(&mut self.objects, &op);

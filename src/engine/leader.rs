@@ -125,8 +125,8 @@ pub struct Leader {
     /// Why the right to write changed hands; taken when the epoch is opened.
     pub epoch_reason: Option<String>,
     pub acked: u64,
-    /// Last operation that was sent in this session. Others have numbers too: what the peer is known
-    /// to lack is marked, not sent.
+    /// Last operation that was sent in this session. Others have numbers too: what the peer is
+    /// known to lack is marked, not sent.
     pub sent: u64,
     pub durable: u64,
     pub peer_free: Option<(u64, u64)>,
@@ -412,7 +412,8 @@ impl Engine {
         super::locate::find_name(&mut self.objects, id)
     }
 
-    /// A file that has no name there gets one: the peer is given its content under its number first.
+    /// A file that has no name there gets one: the peer is given its content under its number
+    /// first.
     pub fn send_nameless(&mut self, obj: ObjId, parent: ObjId) {
         if !self.ensure_bound(parent) {
             return;

@@ -1,9 +1,9 @@
 //! A mount that is given back: every call of a program is answered, those that come late with EIO.
 //!
 //! Answers over the ring are submitted before the mount is touched, for the entries name the device
-//! by descriptor; and the ring's entries hold the mount's connection open, so its device stays until
-//! the kernel has given the last of them back. Taking a mount away may itself wait for requests of
-//! this loop: a thread of its own does it while the loop goes on answering.
+//! by descriptor; and the ring's entries hold the mount's connection open, so its device stays
+//! until the kernel has given the last of them back. Taking a mount away may itself wait for
+//! requests of this loop: a thread of its own does it while the loop goes on answering.
 use super::run::Engine;
 use crate::capture::mount;
 use crate::capture::ring::Wake;

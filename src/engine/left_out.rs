@@ -1,7 +1,7 @@
 //! What is not replicated (`<notreplicated>`), and the edge to what is.
 //!
-//! An operation on it is done here and said to nobody. A file may be renamed across the edge. Out of
-//! it, the peer loses a name. Into it, the peer is given the content first and the name at the
+//! An operation on it is done here and said to nobody. A file may be renamed across the edge. Out
+//! of it, the peer loses a name. Into it, the peer is given the content first and the name at the
 //! moment at which it changes here: a program that writes a file beside its place and renames it
 //! there is answered when both copies have it, though the name that it wrote under is left out.
 //! Where the peer would need more than one step (directories, files with several names) the answer

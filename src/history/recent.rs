@@ -1,10 +1,10 @@
 //! What changed since both nodes last had everything on disk (rule A4).
 //!
-//! While two copies are in sync nothing is dirty, yet either node may lose what only its page
-//! cache holds. So each keeps, in memory, the marks since the last **checkpoint**: a point that
-//! both nodes' `syncfs` have passed. The node that goes on alone makes these marks durable as its
-//! initial dirty set. The *older* of the two checkpoints counts: the survivor may crash as well, and
-//! would then lack, on its own disk, what the peer may have kept.
+//! While two copies are in sync nothing is dirty, yet either node may lose what only its page cache
+//! holds. So each keeps, in memory, the marks since the last **checkpoint**: a point that both
+//! nodes' `syncfs` have passed. The node that goes on alone makes these marks durable as its
+//! initial dirty set. The *older* of the two checkpoints counts: the survivor may crash as well,
+//! and would then lack, on its own disk, what the peer may have kept.
 //!
 //! ```text
 //!      base                begin(at)            now

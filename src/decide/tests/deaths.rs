@@ -1,4 +1,5 @@
-//! Single faults without chance: a dead node, engine or daemon, a cut link, an isolation, a blackout.
+//! Single faults without chance: a dead node, engine or daemon, a cut link, an isolation, a
+//! blackout.
 use super::single::{clear, pair, states};
 use super::world::{SILENCE_MS, World};
 use crate::decide::*;

@@ -1,6 +1,6 @@
-//! Two nodes under seeded faults: cuts of heartbeats and data link, dead engines, dead daemons, power
-//! cuts, operators. Never two primaries that see each other, never an acknowledged write on no
-//! copy; and when the faults stop, the pair is whole again or says which command decides.
+//! Two nodes under seeded faults: cuts of heartbeats and data link, dead engines, dead daemons,
+//! power cuts, operators. Never two primaries that see each other, never an acknowledged write on
+//! no copy; and when the faults stop, the pair is whole again or says which command decides.
 use super::world::World;
 use crate::decide::*;
 

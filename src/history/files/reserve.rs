@@ -1,10 +1,10 @@
-//! Room on the disk for the few bytes that a node must still be able to write when its disk is full:
-//! that its copy is outdated, that it stopped, in which role it is.
+//! Room on the disk for the few bytes that a node must still be able to write when its disk is
+//! full: that its copy is outdated, that it stopped, in which role it is.
 //!
-//! Beside the file lies `reserve`, a file of zeros. When the disk is full it is given up and the write
-//! tried again; with room again it is put back. Whoever writes to the same disk at that moment may
-//! take the room first: then the write fails as it did before, and the caller goes by what was
-//! remembered last.
+//! Beside the file lies `reserve`, a file of zeros. When the disk is full it is given up and the
+//! write tried again; with room again it is put back. Whoever writes to the same disk at that
+//! moment may take the room first: then the write fails as it did before, and the caller goes by
+//! what was remembered last.
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -12,7 +12,8 @@ use std::path::Path;
 /// Bytes kept: several times what is written by one stop, with a block for each new file.
 const RESERVE_BYTES: usize = 64 * 1024;
 
-/// Runs `write`, which puts files into `dir`; once more with the reserve given up if the disk is full.
+/// Runs `write`, which puts files into `dir`; once more with the reserve given up if the disk is
+/// full.
 pub fn with_reserve<T, E>(
     dir: &Path,
     full: impl Fn(&E) -> bool,
