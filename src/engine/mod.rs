@@ -81,7 +81,9 @@ fn start(module: &ModuleName, path: &Path) -> Result<run::Engine, String> {
     let boot = boot_id()?;
     let pki = Pki::load(&config.pki_dir).map_err(|error| error.to_string())?;
     let cluster = pki.cluster().to_string();
-    let store = store::Store::open(&config, &cluster, boot).map_err(|error| error.to_string())?;
+    let lock = store::lock_alone(&config.state_dir)?;
+    let store = store::Store::open(&config, lock, &cluster, boot);
+    let store = store.map_err(|error| error.to_string())?;
     let dirs: Vec<_> = config.dirs.iter().map(|dir| dir.path.clone()).collect();
     perform::keep_capabilities().map_err(|errno| format!("keep capabilities: {errno}"))?;
     let mut objects = Objects::open(&dirs, open_directory).map_err(|(dir, errno)| {

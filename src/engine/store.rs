@@ -8,9 +8,48 @@ use crate::model::{
     BootId, CopyState, EngineConfig, EpochId, EpochKind, EpochRecord, Lineage, NodeName, Position,
     Seq, Side,
 };
-use std::path::PathBuf;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The kernel may hold the descriptors of a killed engine for a moment longer than its process.
+const LOCK_LIMIT: Duration = Duration::from_secs(5);
+/// Empty; locked as long as an engine of the module lives.
+const LOCK: &str = "lock";
+
+/// Makes this engine the only one that writes below `dir` and the replicated directories, until
+/// its last thread is gone: one that was killed while it waits for a disk still holds it.
+///
+/// # Errors
+/// A sentence: another engine holds it, or the file cannot be made.
+pub fn lock_alone(dir: &Path) -> Result<File, String> {
+    let path = dir.join(LOCK);
+    let failed = |error: std::io::Error| format!("cannot lock {}: {error}", path.display());
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(failed)?;
+    let deadline = Instant::now() + LOCK_LIMIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(format!(
+                    "an earlier engine of this module has not ended ({} is locked): it may wait \
+                     for a disk that does not answer; repair the disk or restart the node",
+                    path.display()
+                ));
+            }
+        }
+    }
+}
 
 pub struct Store {
+    /// Held, never read: see [`lock_alone`].
+    _lock: File,
     dir: PathBuf,
     memory_file: MemoryFile,
     pub memory: Memory,
@@ -25,13 +64,13 @@ pub struct Store {
 }
 
 impl Store {
-    pub fn open(config: &EngineConfig, cluster: &str, boot: BootId) -> Result<Store, FileError> {
+    pub fn open(
+        config: &EngineConfig,
+        lock: File,
+        cluster: &str,
+        boot: BootId,
+    ) -> Result<Store, FileError> {
         let dir = config.state_dir.clone();
-        std::fs::create_dir_all(&dir).map_err(|source| FileError::Io {
-            action: "create the folder",
-            path: dir.clone(),
-            source,
-        })?;
         let remembered = Remembered::load(&dir, boot)?;
         let ours = remembered
             .memory
@@ -57,6 +96,7 @@ impl Store {
         };
         let kept = remembered.kept.map(|kept| (kept.base, kept.set));
         Ok(Store {
+            _lock: lock,
             memory_file: MemoryFile::new(&dir),
             dir,
             memory,

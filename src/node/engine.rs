@@ -6,7 +6,9 @@
 //! adopt:  connect to what is there       -> Hello                   -> Engine(Hello)
 //! end:    socket closed -> process ended or killed                  -> EngineGone
 //! ```
-//! `EngineGone` is only said when the process is no more, so that another may be started at once.
+//! `EngineGone` is said when the process is no more, so that another may be started at once; of one
+//! that even SIGKILL does not end (it waits for a disk that does not answer) after a while all the
+//! same, for the peer is to take over. No other is started before it has ended.
 use crate::config::paths::Paths;
 use crate::decide::Event;
 use crate::model::{EngineCommand, EngineConfig, EngineEvent, ModuleName};
@@ -119,12 +121,28 @@ impl EngineSite {
     /// A process that does not answer its socket is no engine: it is ended before anybody starts
     /// another one.
     async fn nobody(&self, why: &str) -> String {
-        if let Some(watch) = self.recorded() {
-            let _ = watch.signal(libc::SIGKILL);
-            let _ = timeout(END_LIMIT, watch.exited()).await;
-            return format!("no engine answered ({why}); process {} was ended", watch.pid());
+        match self.end_recorded().await {
+            Ok(Some(pid)) => format!("no engine answered ({why}); process {pid} was ended"),
+            Ok(None) => format!("no engine was found ({why})"),
+            Err(error) => format!("no engine answered ({why}); {error}"),
         }
-        format!("no engine was found ({why})")
+    }
+
+    /// Ends what the last daemon started; the number of the process.
+    ///
+    /// # Errors
+    /// It does not end.
+    async fn end_recorded(&self) -> io::Result<Option<u32>> {
+        let Some(watch) = self.recorded() else { return Ok(None) };
+        let _ = watch.signal(libc::SIGKILL);
+        match timeout(END_LIMIT, watch.exited()).await {
+            Ok(_) => Ok(Some(watch.pid())),
+            Err(_) => Err(io::Error::other(format!(
+                "process {} of the earlier engine was killed and does not end: it waits for a \
+                 disk that does not answer; repair the disk or restart the node",
+                watch.pid()
+            ))),
+        }
     }
 
     async fn find(&self) -> io::Result<(ProcessWatch, Conversation)> {
@@ -136,7 +154,7 @@ impl EngineSite {
 
     async fn launch(&self, config: &EngineConfig) -> io::Result<(ProcessWatch, Conversation)> {
         // An engine of an earlier daemon that nobody adopted must not run beside the new one.
-        self.nobody("").await;
+        self.end_recorded().await?;
         let text = serde_json::to_vec_pretty(config)?;
         write_private(&self.config_file, &text)?;
         let _ = fs::remove_file(&self.socket);
@@ -219,13 +237,17 @@ async fn converse(
     mut orders: mpsc::UnboundedReceiver<Order>,
     events: &Events,
 ) -> String {
-    let Conversation { reader, mut writer } = conversation;
+    let Conversation { reader, writer } = conversation;
     let reading = read_events(reader, events, SILENCE_LIMIT);
-    tokio::pin!(reading);
+    // Beside the loop: an engine that takes nothing off its socket can still be killed.
+    let (said, to_say) = mpsc::unbounded_channel();
+    let writing = write_commands(writer, to_say);
+    tokio::pin!(reading, writing);
     let mut abandoned = false;
     let reason = loop {
         tokio::select! {
             reason = &mut reading => break reason,
+            error = &mut writing => break format!("it does not listen: {error}"),
             ended = watch.exited() => match ended {
                 // What it said last is still in the socket.
                 Ok(()) => {
@@ -236,9 +258,8 @@ async fn converse(
             },
             order = orders.recv(), if !abandoned => match order {
                 Some(Order::Command(command)) => {
-                    if let Err(error) = write_command(&mut writer, &command).await {
-                        break format!("it does not listen: {error}");
-                    }
+                    // The other end is held by `writing`, which lives as long as this loop.
+                    let _ = said.send(command);
                 }
                 Some(Order::Kill) => {
                     let _ = watch.signal(libc::SIGKILL);
@@ -250,18 +271,29 @@ async fn converse(
     };
     if timeout(END_LIMIT, watch.exited()).await.is_err() {
         let _ = watch.signal(libc::SIGKILL);
-        let _ = timeout(HELLO_LIMIT, watch.exited()).await;
+        if timeout(HELLO_LIMIT, watch.exited()).await.is_err() {
+            let pid = watch.pid();
+            return format!("{reason}; killed, and process {pid} does not end: a hung disk?");
+        }
     }
     reason
 }
 
-async fn write_command(
-    writer: &mut tokio::net::unix::OwnedWriteHalf,
-    command: &EngineCommand,
-) -> io::Result<()> {
-    let mut line = serde_json::to_vec(command)?;
-    line.push(b'\n');
-    writer.write_all(&line).await
+/// Writes what it is given; ends with an error only.
+async fn write_commands(
+    mut writer: tokio::net::unix::OwnedWriteHalf,
+    mut commands: mpsc::UnboundedReceiver<EngineCommand>,
+) -> io::Error {
+    while let Some(command) = commands.recv().await {
+        let written = match serde_json::to_vec(&command) {
+            Ok(line) => writer.write_all(&[&line[..], b"\n"].concat()).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = written {
+            return error;
+        }
+    }
+    std::future::pending().await
 }
 
 async fn read_events(

@@ -350,3 +350,19 @@ fn a_primary_may_die_when_it_gave_its_part_back() {
     pair.n1.wait(|event| matches!(event, EngineEvent::Ready));
     pair.assert_equal();
 }
+
+/// An engine that was killed and does not end (it waits for a disk) may still write: no second one
+/// starts beside it.
+#[test]
+fn a_module_has_one_engine() {
+    let mut pair = Pair::new(Level::Mirror);
+    pair.n1.start();
+    let (program, config) = (crate::pair::binary(), &pair.n1.config);
+    let script = format!("{} engine m --config {}", program.display(), config.display());
+    let output = pair.n1.shell(&script);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(said.contains("an earlier engine of this module has not ended"), "{said}");
+    pair.n1.kill();
+    pair.n1.start();
+}

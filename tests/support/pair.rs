@@ -24,7 +24,7 @@ pub struct Node {
     pub base: PathBuf,
     /// The node's own copy, reached without any cover.
     pub backing: PathBuf,
-    config: PathBuf,
+    pub config: PathBuf,
     socket: PathBuf,
     /// Keeps the node's namespaces, as its machine would: mounts outlive an engine.
     machine: Option<Child>,
@@ -165,6 +165,11 @@ impl Pair {
             std::thread::sleep(Duration::from_millis(3));
         }
     }
+}
+
+/// nsenter stops and goes on together with its program.
+fn wake(nsenter: &Child) {
+    let _ = Command::new("kill").args(["-CONT", &nsenter.id().to_string()]).status();
 }
 
 /// Names, kinds, modes, owners, sizes, modification times, contents, attributes, by find,
@@ -402,9 +407,7 @@ impl Node {
     pub fn signal(&self, name: &str) {
         self.run(&format!("kill -{name} {}", self.engine));
         if name == "CONT" {
-            // nsenter stops and goes on together with its program.
-            let nsenter = self.child.as_ref().unwrap().id().to_string();
-            assert!(Command::new("kill").args(["-CONT", &nsenter]).status().unwrap().success());
+            wake(self.child.as_ref().unwrap());
         }
     }
 
@@ -413,7 +416,12 @@ impl Node {
         if let Some(mut child) = self.child.take() {
             let kill = format!("kill -9 {}", self.engine);
             let _ = self.enter().args(["sh", "-c", &kill]).status();
-            child.wait().unwrap();
+            let end = Instant::now() + LIMIT;
+            while child.try_wait().unwrap().is_none() {
+                assert!(Instant::now() < end, "{}: the engine lives on\n{}", self.name, self.log());
+                wake(&child);
+                std::thread::sleep(Duration::from_millis(2));
+            }
         }
     }
 
