@@ -16,6 +16,7 @@ pub(super) fn ordered(command: &EngineCommand, event: &EngineEvent) -> Option<An
         | (EngineCommand::GoAlone { .. }, EngineEvent::Alone { .. })
         | (EngineCommand::Outdate { .. }, EngineEvent::Outdated)
         | (EngineCommand::Flush, EngineEvent::Flushed)
+        | (EngineCommand::Fence, EngineEvent::Fenced)
         | (EngineCommand::Release { .. }, EngineEvent::Released) => true,
         (_, EngineEvent::Refused { command: name, reason }) => {
             return name.eq_ignore_ascii_case(command.name()).then(|| Answer::Bad(reason.clone()));

@@ -315,6 +315,7 @@ impl Context {
             | EngineEvent::Outdated
             | EngineEvent::Flushed
             | EngineEvent::Released
+            | EngineEvent::Fenced
             | EngineEvent::PeerReady { .. }
             | EngineEvent::Return(_)
             | EngineEvent::Status(_) => return,

@@ -278,6 +278,7 @@ impl Facts {
             EngineEvent::Fault { reason } => self.fault = Some(reason.clone()),
             EngineEvent::PeerGone { reason, .. } => self.link_reason.clone_from(reason),
             EngineEvent::Flushed
+            | EngineEvent::Fenced
             | EngineEvent::Refused { .. }
             | EngineEvent::Handshake { .. }
             | EngineEvent::Return(_)

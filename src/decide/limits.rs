@@ -7,6 +7,8 @@ pub const RETRY_MS: u64 = 300;
 pub const PAUSE_MS: u64 = 1_500;
 /// Barrier over everything before a planned stop; after that the stop goes on without it.
 pub const FLUSH_MS: u64 = 20_000;
+/// How long an engine may take to say that it writes nothing more.
+pub const FENCE_MS: u64 = 1_000;
 /// How long an order of a walk may take. An engine that has not given its part back by then is
 /// killed; whatever else was ordered, the walk goes on without the answer.
 pub const ORDER_MS: u64 = 60_000;

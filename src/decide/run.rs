@@ -1,5 +1,6 @@
 //! How a walk goes: takes the next step, recognises its answer, and says what an unexpected answer
 //! means. What the end of a walk means is decided by the role that holds then.
+use super::admit::{Heal, heal};
 use super::answers::{Answer, ordered};
 use super::context::Following;
 use super::facts::Engine;
@@ -127,6 +128,7 @@ impl Machine {
                 | EngineCommand::Outdate { .. }
                 | EngineCommand::Shutdown,
             )
+            | Step::Confirm
             | Step::Script { .. }
             | Step::Await { .. }
             | Step::ReleaseAddress
@@ -257,6 +259,7 @@ impl Machine {
                 return self.wait_for(step, 0, Some(limits::FLUSH_MS));
             }
             Step::Enter(role) => return self.enter(*role),
+            Step::Confirm => return self.confirm(),
         };
         let token = self.cx.job(job);
         self.wait_for(step, token, None);
@@ -296,13 +299,32 @@ impl Machine {
         if down {
             return self.step_failed(step, "the engine does not run".to_owned());
         }
-        let waits = !matches!(command, EngineCommand::Fence | EngineCommand::FailHeld);
-        let limit =
-            if command == EngineCommand::Flush { limits::FLUSH_MS } else { limits::ORDER_MS };
+        let yields = self.cx.walk.as_ref().is_some_and(|walk| walk.kind == Kind::Yield);
+        let limit = match command {
+            // Only who gives way looks at what the engine says of it.
+            EngineCommand::Fence => yields.then_some(limits::FENCE_MS),
+            EngineCommand::FailHeld => None,
+            EngineCommand::Flush => Some(limits::FLUSH_MS),
+            _ => Some(limits::ORDER_MS),
+        };
         self.cx.actions.push(Action::Order(command));
-        if waits {
-            self.wait_for(step, 0, Some(limit));
+        if limit.is_some() {
+            self.wait_for(step, 0, limit);
         }
+    }
+
+    /// What was written between the last word of the engine and the fence may be the only change
+    /// on either side: then the other one gives way.
+    fn confirm(&mut self) {
+        if !matches!(heal(&self.cx), Heal::Stay { .. }) {
+            return;
+        }
+        let cx = &mut self.cx;
+        cx.log('E', "splitbrain-staying", "Split brain recovery: staying alone after all");
+        cx.because("primary");
+        let reason = "stays primary".to_owned();
+        cx.actions.push(Action::Order(EngineCommand::Lead { reason, forced: false }));
+        cx.walk = None;
     }
 
     /// What is under way is remembered before its answer can come; a power cut may lose that (after

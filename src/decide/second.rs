@@ -26,6 +26,8 @@ pub struct Second {
     both_since: Option<Moment>,
     /// Recorded *outdated* and has to follow anew.
     outdated: bool,
+    /// Was told to record *outdated* because the primary went on without it.
+    lacks: bool,
 }
 
 /// Reason of a secondary that nothing is wrong with.
@@ -58,7 +60,14 @@ enum Primary {
 
 impl Second {
     pub(super) fn new(reclaim: bool) -> Second {
-        Second { reclaim, ready_since: None, asked: false, both_since: None, outdated: false }
+        Second {
+            reclaim,
+            ready_since: None,
+            asked: false,
+            both_since: None,
+            outdated: false,
+            lacks: false,
+        }
     }
 
     pub(super) fn deadline(&self, cx: &Context) -> Option<Moment> {
@@ -112,6 +121,7 @@ impl Second {
             return cx
                 .down(Role::Second, Ending::Wait { reason: text, wakeup: false, rule: false });
         }
+        self.record_what_it_lacks(cx);
         self.say_link(cx);
         let both = cx.facts.peer.role() == Some(Role::Second) && !self.linked(cx);
         self.both_since = both.then(|| self.both_since.unwrap_or(cx.now));
@@ -122,6 +132,18 @@ impl Second {
                 cx.because(format!("{} is SECOND as well", cx.policy.peer));
                 cx.down(Role::Second, Ending::StopStart);
             }
+        }
+    }
+
+    /// This copy lacks what the other side acknowledged alone: durably, so that it does not lead when
+    /// that side cannot be heard any more. Only of an engine without a session, which has told its
+    /// own history since it follows.
+    fn record_what_it_lacks(&mut self, cx: &mut Context) {
+        let detached = cx.facts.engine.mode() == Some(EngineMode::FollowingDetached);
+        if !self.lacks && detached && cx.facts.engine.is_current() && went_on(cx) {
+            self.lacks = true;
+            let reason = format!("{} went on without this copy", cx.policy.peer);
+            cx.actions.push(Action::Order(EngineCommand::Outdate { reason }));
         }
     }
 

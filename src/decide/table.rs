@@ -221,6 +221,7 @@ pub(super) fn hand_over(swap: bool, module: crate::model::ModuleName, reason: &s
         .then_if(swap, Step::Order(EngineCommand::Flush))
         // What the application writes while it stops would make a fork of one that gives way.
         .then_if(!swap, Step::Order(EngineCommand::Fence))
+        .then_if(!swap, Step::Confirm)
         // While two have the address every client that comes here makes a fork of it.
         .then_if(!swap, Step::ReleaseAddress)
         .run(StopPrim)

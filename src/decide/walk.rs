@@ -24,6 +24,8 @@ pub enum Step {
     KillGroup,
     /// Ask the engine and wait for its answer.
     Order(EngineCommand),
+    /// Of two primaries this one gives way: does it still, now that it writes nothing more?
+    Confirm,
     /// Tell the peer; the answer is looked at only for `TakeOver`.
     Tell(PeerMessage),
     StartEngine,
@@ -46,6 +48,7 @@ impl Step {
             Step::Tell(_) => "the peer was not told".to_owned(),
             Step::Order(_) => "the engine did not do what it was told".to_owned(),
             Step::Enter(_)
+            | Step::Confirm
             | Step::TakeAddress
             | Step::StartEngine
             | Step::StopEngine

@@ -194,7 +194,11 @@ impl Engine {
         let in_flight = self.leader.order.front().map(|flight| flight.seq);
         let first = in_flight.unwrap_or(self.seq + 1);
         match self.store.open_epoch(first, kind, &reason) {
-            Ok(()) => true,
+            Ok(()) => {
+                // The daemon decides by it which of two primaries gives way.
+                self.status();
+                true
+            }
             Err(error) => {
                 self.leader.epoch_reason = Some(reason);
                 self.tell(EngineEvent::Fault { reason: error.to_string() });

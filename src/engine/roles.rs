@@ -47,6 +47,8 @@ impl Engine {
             }
             EngineCommand::Fence => {
                 self.leader.fenced = true;
+                self.status();
+                self.tell(EngineEvent::Fenced);
                 Ok(())
             }
             EngineCommand::FailHeld => {

@@ -210,6 +210,8 @@ pub enum EngineEvent {
     Outdated,
     Flushed,
     Released,
+    /// Nothing is written from here on; the status before it is the last word about the copy.
+    Fenced,
     /// A command was not carried out; nothing changed. One sentence: what, where, why, what next.
     Refused {
         command: String,

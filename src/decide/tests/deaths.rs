@@ -420,3 +420,61 @@ fn failover_off_waits() {
     both.sort();
     assert_eq!(both, ["PRIM Ready", "SECOND Ready"], "{}", world.tail());
 }
+
+/// One side writes at the very moment at which they see each other again: what a daemon knows of
+/// its own engine is a moment old, and yet only one of them gives way, the one that did not write.
+#[test]
+fn what_is_written_while_they_meet_again_lets_only_one_side_give_way() {
+    for writer in 0..2 {
+        for (before, after) in
+            [(900, 0), (20, 0), (1, 0)].into_iter().chain((0..12).map(|ms| (0, ms)))
+        {
+            let mut world = isolated();
+            let acked = world.acked.len();
+            if before > 0 {
+                world.write(writer);
+                world.run(before);
+            }
+            world.set_net(true, true);
+            world.run(after);
+            if before == 0 {
+                world.write(writer);
+            }
+            for _ in 0..800 {
+                world.run(10);
+                let primary = |index| world.role(index).is_some_and(Role::is_primary);
+                assert!(primary(0) || primary(1), "nobody is primary\n{}", world.tail());
+            }
+            // What came behind the fence was refused, and nobody wrote.
+            let wrote = world.acked.len() > acked;
+            let expected = match writer {
+                1 if wrote => ["SECOND Ready", "PRIM Ready"],
+                _ => ["PRIM Ready", "SECOND Ready"],
+            };
+            let case = format!("writer {writer}, {before} ms before, {after} ms after");
+            assert_eq!(states(&world), expected, "{case}\n{}", world.tail());
+            world.check_data();
+        }
+    }
+}
+
+/// The side that gave way hears that the other one wrote, and is cut off again before it has that:
+/// it does not lead.
+#[test]
+fn whoever_gave_way_does_not_lead_without_what_it_lacks() {
+    let mut world = isolated();
+    world.write(0);
+    world.run(1_500);
+    // The data link stays down: nothing returns.
+    world.set_net(true, false);
+    world.run(1_000);
+    assert_eq!(world.role(1), Some(Role::Second), "{}", world.tail());
+    world.set_net(false, false);
+    world.run(60_000);
+    assert!(!world.role(1).is_some_and(Role::is_primary), "{}", world.tail());
+    assert_eq!(world.role(0), Some(Role::Alone), "{}", world.tail());
+    world.set_net(true, true);
+    world.run(8_000);
+    assert_eq!(states(&world), ["PRIM Ready", "SECOND Ready"], "{}", world.tail());
+    world.check_data();
+}

@@ -27,6 +27,8 @@ pub(super) struct ModelEngine {
     pub(super) held: Option<u64>,
     /// The next write opens an epoch.
     fresh: bool,
+    /// Writes are refused until it is told to lead again.
+    pub(super) fenced: bool,
     pub(super) discard: bool,
     /// The part was given back, and the disk has everything: a power cut takes nothing.
     released: bool,
@@ -52,6 +54,7 @@ impl ModelEngine {
             data,
             held: None,
             fresh: true,
+            fenced: false,
             discard: false,
             released: true,
         }
@@ -133,6 +136,7 @@ impl ModelEngine {
                     }
                 }
                 self.mode = EngineMode::LeadingAlone;
+                self.fenced = false;
                 self.released = false;
                 self.data.copy = CopyState::Current;
                 self.data.lost = false;
@@ -172,7 +176,13 @@ impl ModelEngine {
                 self.data.durable = self.data.writes.len();
                 vec![EngineEvent::Flushed]
             }
-            EngineCommand::Fence | EngineCommand::FailHeld => {
+            EngineCommand::Fence => {
+                self.fenced = true;
+                self.held = None;
+                vec![self.status(false), EngineEvent::Fenced]
+            }
+            EngineCommand::FailHeld => {
+                self.fenced = true;
                 self.held = None;
                 Vec::new()
             }

@@ -171,7 +171,8 @@ impl World {
     /// The application on this node writes once, if it runs and can.
     pub(in crate::decide::tests) fn write(&mut self, index: usize) {
         let other = 1 - index;
-        if !self.active(index) || self.nodes[index].engine.held.is_some() {
+        let engine = &self.nodes[index].engine;
+        if !self.active(index) || engine.held.is_some() || engine.fenced {
             return;
         }
         let write = self.next_write;
@@ -179,7 +180,14 @@ impl World {
         let linked = self.linked();
         match self.nodes[index].engine.mode {
             EngineMode::LeadingAlone => {
+                let epochs = self.nodes[index].engine.data.lineage.epochs.len();
                 self.nodes[index].engine.write(write);
+                if self.nodes[index].engine.data.lineage.epochs.len() > epochs {
+                    // Its daemon hears of a new epoch at once.
+                    let life = self.nodes[index].life;
+                    let status = self.nodes[index].engine.status(linked);
+                    self.at(2, Item::Event(index, life, Event::Engine(status)));
+                }
                 // Alone: the own disk, at once, so that a power cut does not blur the picture.
                 let engine = &mut self.nodes[index].engine;
                 engine.data.durable = engine.data.writes.len();
