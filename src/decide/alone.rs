@@ -4,8 +4,8 @@ use super::context::Context;
 use super::facts::Engine;
 use super::prim;
 use super::table;
-use super::words::{Ending, Refusal, Wish};
-use crate::model::Role;
+use super::words::{Action, Ending, Refusal, Wish};
+use crate::model::{EngineCommand, Role};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alone {
@@ -64,6 +64,7 @@ impl Alone {
                 );
                 cx.because(text.clone());
                 cx.fork = Some(text.clone());
+                cx.actions.push(Action::Order(EngineCommand::NameChanges));
                 cx.down(Role::Alone, Ending::Wait { reason: text, wakeup: false, rule: false });
             }
         }

@@ -255,6 +255,25 @@ impl Context {
         Refusal::WrongState { wish: wish.name(), state, needs }
     }
 
+    /// Adds to what a person who must decide is told: the files that only this copy changed.
+    pub(super) fn name_changes(&mut self, names: &str) {
+        let Some(told) = self.fork.clone().filter(|_| !names.is_empty()) else { return };
+        let only = format!("Only {} changed{names}", self.policy.own);
+        let text = format!("{told}. {only}");
+        if self.memory.reason == told {
+            self.because(text.clone());
+        }
+        // The way to WAIT may not be over.
+        if let Some(Walk { kind: Kind::Down { ending: Ending::Wait { reason, .. } }, .. }) =
+            &mut self.walk
+            && *reason == told
+        {
+            reason.clone_from(&text);
+        }
+        self.log('E', "fork-names", only);
+        self.fork = Some(text);
+    }
+
     pub(super) fn start(&mut self, start: StartKind, word: Word) {
         self.memory.running = true;
         self.memory.rebooting = false;
@@ -316,6 +335,7 @@ impl Context {
             | EngineEvent::Flushed
             | EngineEvent::Released
             | EngineEvent::Fenced
+            | EngineEvent::ChangesNamed { .. }
             | EngineEvent::PeerReady { .. }
             | EngineEvent::Return(_)
             | EngineEvent::Status(_) => return,

@@ -279,6 +279,7 @@ impl Facts {
             EngineEvent::PeerGone { reason, .. } => self.link_reason.clone_from(reason),
             EngineEvent::Flushed
             | EngineEvent::Fenced
+            | EngineEvent::ChangesNamed { .. }
             | EngineEvent::Refused { .. }
             | EngineEvent::Handshake { .. }
             | EngineEvent::Return(_)

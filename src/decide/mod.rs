@@ -262,6 +262,7 @@ impl Machine {
                 cx.engine_log(event);
                 match event {
                     EngineEvent::Hello { .. } => cx.adopting = false,
+                    EngineEvent::ChangesNamed { text } => cx.name_changes(text),
                     EngineEvent::Refused { command, .. } if command == "go_alone" => {
                         let now = cx.now;
                         cx.hold.declined(now);

@@ -121,6 +121,7 @@ impl Machine {
             // Nothing hangs on these: the limit only keeps them from being waited for for ever.
             Step::Order(
                 EngineCommand::Flush
+                | EngineCommand::NameChanges
                 | EngineCommand::Release { .. }
                 | EngineCommand::Fence
                 | EngineCommand::FailHeld
@@ -288,6 +289,7 @@ impl Machine {
             EngineCommand::Lead { .. }
             | EngineCommand::Follow { .. }
             | EngineCommand::GoAlone { .. }
+            | EngineCommand::NameChanges
             | EngineCommand::Shutdown => false,
         };
         let optional =

@@ -4,25 +4,18 @@
 //! not applied, or applied out of order, or under an older right to write. Each of these is
 //! refused before anything is touched; an error of the own disk ends the part instead of being
 //! skipped.
-use super::locate::{self, Found};
 use super::run::{Done, Engine, SyncTag};
 use super::touch::{made, touches};
 use super::unguarded::Unguarded;
 use crate::disk::perform::make_room;
 use crate::disk::{Errno, perform, sys};
-use crate::history::{ObjectKey, Recent};
-use crate::model::{
-    CopyState, EngineEvent, EngineMode, NodeName, Plan, ReplicatedDir, Side, Verdict,
-};
+use crate::history::Recent;
+use crate::model::{CopyState, EngineEvent, EngineMode, NodeName, Plan, ReplicatedDir, Side};
 use crate::wire::{
     Durability, Frame, Hello, HelloReply, Op, OpRecord, WIRE_VERSION, WIRE_VERSION_MIN,
 };
 use std::collections::{BTreeSet, VecDeque};
-use std::ffi::OsStr;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-use std::time::Duration;
 
 #[derive(Default)]
 pub struct Follower {
@@ -51,11 +44,6 @@ pub struct Follower {
     /// Questions of a return that came before the operations they follow.
     pub questions: VecDeque<crate::wire::Question>,
 }
-
-/// Longest time to look for the names of what a decision is about.
-const NAMING: Duration = Duration::from_secs(2);
-/// Names that a person is told.
-const NAMES_TOLD: usize = 20;
 
 /// Answers kept for a link that broke: more barriers than can be in flight.
 const DURABLE_KEPT: usize = 4096;
@@ -152,49 +140,6 @@ impl Engine {
             HelloReply::Here { .. } | HelloReply::Go => {
                 self.break_following("a message that does not belong here");
             }
-        }
-    }
-
-    fn needs_decision(&mut self, verdict: Verdict, leader: &Side) {
-        let own = self.side();
-        let module = &self.config.module;
-        let text = format!(
-            "{} holds position {} (epoch {}, {}), {} holds position {} \
-             (epoch {}, {}), rule {}; nothing was overwritten. Decide: \
-             `lockstep second --discard -m {module}` on {} gives up what only this node has",
-            own.node,
-            own.position.seq,
-            own.lineage.generation(),
-            own.changed_alone(),
-            leader.node,
-            leader.position.seq,
-            leader.lineage.generation(),
-            leader.changed_alone(),
-            verdict.rule,
-            own.node,
-        );
-        self.link.close(self.now, "a person has to decide");
-        self.mode = EngineMode::FollowingDetached;
-        self.follower.asks = true;
-        let wanted: Vec<ObjectKey> = match &self.store.loaded {
-            Some(kept) => kept.keys().collect(),
-            None => self.leader.dirty.keys().collect(),
-        };
-        let roots = self.objects.share_trees();
-        let dirs: Vec<PathBuf> = self.config.dirs.iter().map(|dir| dir.path.clone()).collect();
-        let until = self.now + NAMING;
-        self.run_beside(move || {
-            // Names are a help: without them the numbers remain.
-            let found = roots.and_then(|roots| locate::walk(roots, &wanted, Some(until)));
-            let found = found.unwrap_or_default();
-            let text = text + &named_for_people(&dirs, &found, wanted.len());
-            Done::Forked { verdict: Box::new(verdict), text }
-        });
-    }
-
-    pub fn tell_decision(&mut self, verdict: Verdict, text: String) {
-        if std::mem::take(&mut self.follower.asks) {
-            self.tell(EngineEvent::NeedsDecision { verdict, text });
         }
     }
 
@@ -449,24 +394,4 @@ impl Engine {
 fn is_own_failure(errno: Errno) -> bool {
     let own = [libc::ENOSPC, libc::EDQUOT, libc::ENOMEM, libc::EMFILE, libc::ENFILE];
     errno.is_fault() || own.contains(&errno.0)
-}
-
-/// Names of changed objects for a person, in the order of the alphabet; what was removed shows as
-/// the directory that it was removed from.
-fn named_for_people(dirs: &[PathBuf], found: &[Found], all: usize) -> String {
-    let name = |found: &Found| {
-        let dir = dirs.get(usize::from(found.key.dir)).cloned().unwrap_or_default();
-        let parts = found.path.iter().map(|part| OsStr::from_bytes(part));
-        parts.fold(dir, |path, part| path.join(part)).display().to_string()
-    };
-    let names: BTreeSet<String> = found.iter().map(name).collect();
-    if names.is_empty() {
-        return String::new();
-    }
-    let told: Vec<&str> = names.iter().map(String::as_str).take(NAMES_TOLD).collect();
-    let more = match all.saturating_sub(told.len()) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!(": {}{more}", told.join(", "))
 }

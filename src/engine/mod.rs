@@ -3,10 +3,10 @@
 //! One thread runs the whole road of a write ([`run`]); a few more wait for disks ([`pool`]). The
 //! engine knows directories, a peer and its daemon's commands; no scripts, no addresses, no policy.
 //! Its parts: `leader` (order, send, acknowledge; with `pieces`, `barrier`, `times`), `alone` (the
-//! same without a peer), `left_out` (what is not replicated), `follower` (receive, apply),
-//! `session` (handshake, checkpoints), `reintegrate` (return; with `compare_dirs`, `compare_files`,
-//! `identity`, `locate`, `admission`), `roles` (commands; with `leaving`), `store` (memory),
-//! `unguarded` (what happened while stopped).
+//! same without a peer), `left_out` (what is not replicated), `follower` (receive, apply), `fork`
+//! (words for who decides), `session` (handshake, checkpoints), `reintegrate` (return; with
+//! `compare_dirs`, `compare_files`, `identity`, `locate`, `admission`), `roles` (commands; with
+//! `leaving`), `store` (memory), `unguarded` (what happened while stopped).
 mod admission;
 mod alone;
 mod answers;
@@ -18,6 +18,7 @@ mod control;
 mod entries;
 mod failures;
 mod follower;
+mod fork;
 mod identity;
 mod leader;
 mod leaving;

@@ -56,6 +56,10 @@ impl Engine {
                 self.fail_held();
                 Ok(())
             }
+            EngineCommand::NameChanges => {
+                self.name_changes();
+                Ok(())
+            }
             EngineCommand::Release { detach } => self.release_part(detach),
             EngineCommand::Shutdown => self.shut_down(),
         };

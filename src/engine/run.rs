@@ -50,6 +50,8 @@ pub enum Done {
     },
     /// What only this copy has, for the person who decides.
     Forked { verdict: Box<crate::model::Verdict>, text: String },
+    /// Names of what only this copy changed.
+    Named(String),
     /// Something that was changed past the engine.
     Looked(Result<Option<std::path::PathBuf>, Errno>),
 }
@@ -60,7 +62,11 @@ impl Done {
     fn outlives_a_part(&self) -> bool {
         matches!(
             self,
-            Done::WrittenOut(_) | Done::Read { .. } | Done::Looked(_) | Done::Forked { .. }
+            Done::WrittenOut(_)
+                | Done::Read { .. }
+                | Done::Looked(_)
+                | Done::Forked { .. }
+                | Done::Named(_)
         )
     }
 }
@@ -492,6 +498,7 @@ impl Engine {
                 self.number_entries(dir, &mut bodies);
                 self.tell_answers(id, bodies);
             }
+            Done::Named(text) => self.tell(EngineEvent::ChangesNamed { text }),
             Done::Forked { verdict, text } => self.tell_decision(*verdict, text),
             Done::Located { walk, wanted, found } => self.located(walk, &wanted, found),
             Done::Looked(found) => self.looked(found),

@@ -165,6 +165,9 @@ pub enum EngineCommand {
     /// Fail every held request (rule A6), before the force pass of the stop scripts, and every
     /// change from now on, as `Fence`: what would be held next could not be ended either.
     FailHeld,
+    /// Say what only this copy changed, for a person. Answered by `ChangesNamed`, after seconds in a
+    /// big tree.
+    NameChanges,
     /// Give the part back: finish what is under way, make it durable. The directories stay covered
     /// read-only until `Shutdown`, so that they are never bare while the module runs. Answered by
     /// `Released` or `Refused` (open files, named). `detach`: open files do not matter, each
@@ -185,6 +188,7 @@ impl EngineCommand {
             EngineCommand::Flush => "flush",
             EngineCommand::Fence => "fence",
             EngineCommand::FailHeld => "fail_held",
+            EngineCommand::NameChanges => "name_changes",
             EngineCommand::Release { .. } => "release",
             EngineCommand::Shutdown => "shutdown",
         }
@@ -212,6 +216,10 @@ pub enum EngineEvent {
     Released,
     /// Nothing is written from here on; the status before it is the last word about the copy.
     Fenced,
+    /// The first of the files that only this copy changed: `: a, b and 3 more`, or nothing.
+    ChangesNamed {
+        text: String,
+    },
     /// A command was not carried out; nothing changed. One sentence: what, where, why, what next.
     Refused {
         command: String,

@@ -181,6 +181,9 @@ impl ModelEngine {
                 self.held = None;
                 vec![self.status(false), EngineEvent::Fenced]
             }
+            EngineCommand::NameChanges => {
+                vec![EngineEvent::ChangesNamed { text: ": /data/changed".to_owned() }]
+            }
             EngineCommand::FailHeld => {
                 self.fenced = true;
                 self.held = None;
