@@ -2,7 +2,7 @@
 use super::reintegrate::{Asked, PAGE_BYTES, ZONE_BYTES};
 use super::run::Engine;
 use crate::disk::{Errno, sys};
-use crate::history::{DirtyRecord, ObjectKey, PageMap, Part, Portion};
+use crate::history::{DirtyRecord, Mark, ObjectKey, PageMap, Part, Portion, ZONES_PER_MARK_MAX};
 use crate::model::EngineEvent;
 use crate::wire::{Entry, ObjId, Op, SetAttr, Times};
 use bytes::Bytes;
@@ -11,6 +11,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// Largest piece of content in one operation.
 const PIECE_BYTES: u64 = 256 << 10;
+/// Marked at once; more would be remembered as a change of the whole file.
+const STEP_BYTES: u64 = ZONES_PER_MARK_MAX as u64 / 4 * ZONE_BYTES;
 
 impl Engine {
     pub fn drain_file(&mut self, obj: ObjId, portion: &Portion) -> bool {
@@ -20,12 +22,26 @@ impl Engine {
         }
         let size = self.size_of(obj);
         self.settle(portion);
-        let marks = [
-            self.leader.dirty.mark_pages(portion.key, 0..size),
-            self.leader.dirty.mark_attributes(portion.key),
-        ];
+        let mut marks = self.mark_data(obj, portion.key, 0..size);
+        marks.push(self.leader.dirty.mark_attributes(portion.key));
         self.note(marks);
         true
+    }
+
+    /// Marks what is data of a range that the peer's file does not have: holes come with its size.
+    /// A mark of too many zones would be one of the whole file, and never end.
+    fn mark_data(&mut self, obj: ObjId, key: ObjectKey, range: Range<u64>) -> Vec<Mark> {
+        let mut marks = Vec::new();
+        let Ok(fd) = self.objects.data_fd(obj) else { return marks };
+        let mut at = range.start;
+        while let Some(data) = next_data(fd, at).filter(|data| *data < range.end) {
+            let hole = sys::seek(fd, data, libc::SEEK_HOLE).unwrap_or(range.end);
+            // Of a file in shreds one look a zone is enough.
+            let end = hole.next_multiple_of(ZONE_BYTES).min(data + STEP_BYTES).min(range.end);
+            marks.push(self.leader.dirty.mark_pages(key, data..end));
+            at = end;
+        }
+        marks
     }
 
     pub fn size_of(&mut self, obj: ObjId) -> u64 {
@@ -43,15 +59,16 @@ impl Engine {
         self.settle_part(key, |part| *part == Part::Whole);
         let mut marks = vec![self.leader.dirty.mark_attributes(key)];
         let common = size.min(theirs);
-        if common > 0 {
-            let last = ((common - 1) / ZONE_BYTES) as u32;
-            let record = DirtyRecord::Zones { key, first: 0, last };
+        for from in (0..common).step_by(STEP_BYTES as usize) {
+            let last = (common.min(from + STEP_BYTES) - 1) / ZONE_BYTES;
+            let first = (from / ZONE_BYTES) as u32;
+            let record = DirtyRecord::Zones { key, first, last: last as u32 };
             self.leader.dirty.apply(&record);
             self.add_unsaved(vec![record]);
         }
         if size > common {
             let from = common.next_multiple_of(ZONE_BYTES).min(size);
-            marks.push(self.leader.dirty.mark_pages(key, from..size));
+            marks.extend(self.mark_data(obj, key, from..size));
         }
         self.note(marks);
         self.send_size(obj, size);
@@ -107,6 +124,13 @@ impl Engine {
             }
         }
         self.send_pages(obj, zone, sent);
+    }
+
+    /// Nothing of the zone is data: the peer is told to have none, and neither reads it.
+    pub fn is_hole(&mut self, obj: ObjId, zone: u32) -> bool {
+        let from = u64::from(zone) * ZONE_BYTES;
+        let Ok(fd) = self.objects.data_fd(obj) else { return false };
+        next_data(fd, from).is_none_or(|data| data >= from + ZONE_BYTES)
     }
 
     pub fn send_pages(&mut self, obj: ObjId, zone: u32, pages: PageMap) {

@@ -288,10 +288,10 @@ impl Engine {
                 self.settle(portion);
                 self.ask(portion.key, Asked::Xattrs { obj })
             }
-            Part::Pages { zone, pages, compare: true } => {
+            Part::Pages { zone, pages, compare: true } if !self.is_hole(obj, zone) => {
                 self.ask(portion.key, Asked::Digests { obj, zone, pages })
             }
-            Part::Pages { zone, pages, compare: false } => {
+            Part::Pages { zone, pages, .. } => {
                 self.settle(portion);
                 self.send_pages(obj, zone, pages);
                 true

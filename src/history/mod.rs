@@ -16,7 +16,9 @@ pub mod lineage;
 pub mod recent;
 pub mod standing;
 
-pub use dirty::{Counts, DirtyRecord, DirtySet, Mark, ObjectKey, PageMap, Part, Portion};
+pub use dirty::{
+    Counts, DirtyRecord, DirtySet, Mark, ObjectKey, PageMap, Part, Portion, ZONES_PER_MARK_MAX,
+};
 pub use files::{
     DirtyFile, FileError, LineageFile, Loaded, LoadedDirty, Memory, MemoryFile, Remembered,
     is_full, with_reserve,

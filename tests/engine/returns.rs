@@ -4,6 +4,7 @@ use crate::pair::{Node, Pair, assert_same, tree};
 use crate::return_bytes::return_bytes;
 use lockstep::model::{EngineCommand, EngineEvent, Level, Plan};
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Child;
 
@@ -419,4 +420,44 @@ fn a_return_may_be_cut_anywhere() {
     pair.n1.lead(false);
     pair.return_n2();
     pair.assert_equal();
+}
+
+/// More zones than one mark holds, most of them a hole: sent new, found changed, compared whole.
+#[test]
+fn a_long_sparse_file_returns() {
+    const SIZE: u64 = 5 << 30;
+    let mut pair = Pair::mirrored(Level::Mirror);
+    let file = pair.dir.join("sparse").display().to_string();
+    let write = |node: &Node, text: &str, mib: u64| {
+        node.run(&format!(
+            "printf {text} | dd of={file} bs=1M seek={mib} conv=notrunc status=none && sync {file}"
+        ));
+    };
+    // To read all of it would take longer than the return.
+    let assert_copied = |pair: &Pair, content: &[(u64, &[u8; 5])]| {
+        let copy = std::fs::File::open(pair.n2.backing.join("sparse")).unwrap();
+        assert_eq!(copy.metadata().unwrap().len(), SIZE);
+        for (mib, text) in content {
+            let mut bytes = [0; 5];
+            copy.read_exact_at(&mut bytes, mib << 20).unwrap();
+            assert_eq!(&bytes, *text, "at {mib} MiB");
+        }
+    };
+    pair.lose_n2();
+    pair.n1.run(&format!("truncate -s {SIZE} {file}"));
+    write(&pair.n1, "first", 3);
+    write(&pair.n1, "far..", 4500);
+    pair.return_n2();
+    assert_copied(&pair, &[(3, b"first"), (4500, b"far..")]);
+    // The secondary's history is lost: everything is compared.
+    write(&pair.n1, "later", 4200);
+    pair.lose_n2();
+    pair.n1.run(&format!("fallocate -p -o 3M -l 1M {file}"));
+    std::fs::remove_dir_all(pair.n2.base.join("state")).unwrap();
+    let (plan, bytes) = return_bytes(&mut pair.n1, &mut pair.n2);
+    assert_eq!(plan, Plan::Digests);
+    assert!(bytes < 4 << 20, "{bytes} bytes travelled for a few pages");
+    assert_copied(&pair, &[(3, &[0; 5]), (4500, b"far.."), (4200, b"later")]);
+    let space = pair.n2.run(&format!("du -k {file} | cut -f1"));
+    assert!(space.trim().parse::<u64>().unwrap() < 4096, "{space} KiB on the secondary");
 }
