@@ -44,12 +44,12 @@ impl Applications {
 
     /// A single look, of which nothing is kept if it could be taken. What an application needs may
     /// not be there: then it does not run.
-    pub(super) async fn probe(&self, one: &One) -> Look {
+    pub(super) async fn probe(&self, one: &One, limit: Duration) -> Look {
         if matches!(one.application.by, RunBy::Unit(_)) && !self.systemd.is_dir() {
             let why = "this node does not run systemd".to_owned();
             return Look { health: Health::Stopped, why };
         }
-        let (look, log) = self.look(one, Duration::ZERO, Role::Wait).await;
+        let (look, log) = self.look(one, limit, Duration::ZERO, Role::Wait).await;
         let installed = !look.why.starts_with(NOT_INSTALLED);
         let health = if installed { look.health } else { Health::Stopped };
         if health != Health::Unknown {
@@ -58,8 +58,13 @@ impl Applications {
         Look { health, ..look }
     }
 
-    async fn look(&self, one: &One, interval: Duration, role: Role) -> (Look, Option<PathBuf>) {
-        let limit = self.limits(one).await.monitor;
+    async fn look(
+        &self,
+        one: &One,
+        limit: Duration,
+        interval: Duration,
+        role: Role,
+    ) -> (Look, Option<PathBuf>) {
         let call = self.call(one, "monitor", limit, interval);
         let reason = format!("monitor of {}", one.application.resource());
         let call = ScriptCall { role, reason, limit: Some(limit), ..call };
@@ -134,8 +139,9 @@ impl Monitor {
         let Some(one) = self.applications.all.get(self.index) else {
             return Look { health: Health::Unknown, why: String::new() };
         };
-        let interval = self.applications.limits(one).await.interval;
-        let (look, log) = self.applications.look(one, interval, self.role).await;
+        let limits = self.applications.limits(one).await;
+        let looking = self.applications.look(one, limits.monitor, limits.interval, self.role);
+        let (look, log) = looking.await;
         let content = look.health == Health::Running;
         let old = std::mem::replace(&mut self.kept, if content { None } else { log.clone() });
         // What a monitor printed before it was content again stays to be read.

@@ -27,9 +27,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 /// How long killed processes, and systemd, are waited for when a unit is killed.
 const KILL_LIMIT: Duration = Duration::from_secs(2);
+/// What each part of a forced stop has when its limit is over.
+const LEAST: Duration = Duration::from_secs(1);
 /// Where agents keep their state. systemd-tmpfiles makes it where systemd runs; else nobody does.
 const AGENT_STATE: &str = "/run/resource-agents";
 
@@ -179,7 +182,7 @@ impl Applications {
         let call = self.call(one, "start", limits.start, Duration::ZERO);
         let call = ScriptCall { role, reason: reason.to_owned(), ..call };
         let log = self.carry_out(one, "start", call.within(limits.start, Overrun::Script)).await?;
-        let Look { health, why } = self.probe(one).await;
+        let Look { health, why } = self.probe(one, limits.monitor).await;
         match health {
             Health::Running => Ok(()),
             Health::Stopped | Health::Doubtful | Health::Unknown => {
@@ -194,34 +197,50 @@ impl Applications {
         if unit && !self.systemd.is_dir() {
             return Ok(());
         }
-        if how != Stop::Nice && self.probe(one).await.health == Health::Stopped {
+        if how == Stop::Force {
+            return self.force_one(one, role, reason).await;
+        }
+        let limits = self.limits(one).await;
+        if how == Stop::Leftovers && self.probe(one, limits.monitor).await.health == Health::Stopped
+        {
             return Ok(());
         }
-        let (limit, overrun) = match how {
-            Stop::Force => (self.force, Overrun::WholeModule),
-            Stop::Nice | Stop::Leftovers => (self.limits(one).await.stop, Overrun::Script),
-        };
-        let call = self.call(one, "stop", limit, Duration::ZERO);
-        let call = ScriptCall { role, reason: reason.to_owned(), ..call }.within(limit, overrun);
-        if how != Stop::Force {
-            return self.stop_once(one, call).await;
+        let call = self.call(one, "stop", limits.stop, Duration::ZERO);
+        let call = ScriptCall { role, reason: reason.to_owned(), ..call };
+        self.stop_once(one, call.within(limits.stop, Overrun::Script), limits.monitor).await
+    }
+
+    /// All that it takes has one limit together, beyond which each part has a second.
+    async fn force_one(&self, one: &One, role: Role, reason: &str) -> Result<(), String> {
+        let until = Instant::now() + self.force;
+        let left = || until.saturating_duration_since(Instant::now()).max(LEAST);
+        let monitor = self.limits(one).await.monitor;
+        if self.probe(one, left().min(monitor)).await.health == Health::Stopped {
+            return Ok(());
         }
-        if unit {
+        let call = || {
+            let call = self.call(one, "stop", left(), Duration::ZERO);
+            let call = ScriptCall { role, reason: reason.to_owned(), ..call };
+            call.within(left(), Overrun::WholeModule)
+        };
+        if matches!(one.application.by, RunBy::Unit(_)) {
             let kill = self.call(one, "kill", KILL_LIMIT, Duration::ZERO);
             let _ = self.runner.run(kill.within(KILL_LIMIT, Overrun::Script)).await;
-            return self.stop_once(one, call).await;
+            return self.stop_once(one, call(), left().min(monitor)).await;
         }
-        let Err(failure) = self.stop_once(one, call.clone()).await else { return Ok(()) };
+        let stopped = self.stop_once(one, call(), left().min(monitor)).await;
+        let Err(failure) = stopped else { return Ok(()) };
         // Nothing of it may go on; then the agent clears away what is left of it.
         if let Err(error) = self.runner.setup().group.kill(KILL_LIMIT).await {
             return Err(format!("{failure}; {error}"));
         }
-        self.stop_once(one, call).await
+        self.stop_once(one, call(), left().min(monitor)).await
     }
 
-    async fn stop_once(&self, one: &One, call: ScriptCall) -> Result<(), String> {
+    /// `look`: limit of the look that follows.
+    async fn stop_once(&self, one: &One, call: ScriptCall, look: Duration) -> Result<(), String> {
         let log = self.carry_out(one, "stop", call).await?;
-        let Look { health, why } = self.probe(one).await;
+        let Look { health, why } = self.probe(one, look).await;
         match health {
             Health::Stopped => Ok(()),
             Health::Running | Health::Doubtful | Health::Unknown => {

@@ -9,7 +9,7 @@ use crate::model::{Agent, BootId, ModuleName, NodeName};
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
@@ -362,6 +362,21 @@ async fn an_agent_that_hangs_is_ended_at_its_limit() {
     module.put("one/hang_stop", "");
     let sentence = stop(&all, Stop::Nice).await.unwrap_err();
     assert!(sentence.contains("was stopped at its time limit"), "{sentence}");
+}
+
+/// Its parts have one limit together: who waits for it was told that one.
+#[tokio::test]
+async fn a_forced_stop_of_what_hangs_keeps_to_its_limit() {
+    let module = Module::new();
+    let all = module.with(vec![module.agent("one")]);
+    start(&all).await.unwrap();
+    let all = Applications { force: SECOND * 3, ..all };
+    module.put("one/hang_stop", "");
+    module.put("one/hang_monitor", "");
+    let begin = Instant::now();
+    assert!(all.stop(Stop::Force, Role::Wait, "a test").await.is_err());
+    assert!(begin.elapsed() < SECOND * 8, "{:?}", begin.elapsed());
+    assert!(!lives(&module.read("one/pid")), "and it is killed");
 }
 
 #[tokio::test]
