@@ -141,6 +141,16 @@ fn in_path(program: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::userconfig::Surroundings;
+
+    #[test]
+    fn units_that_the_module_starts_are_looked_at() {
+        let text = "<safe><service mode=\"mirror\"><heart><heartbeat name=\"a\"/></heart><user>\
+                    <var name=\"SERVICES\" value=\"old\"/><unit name=\"web\"/></user></service></safe>";
+        let around = Surroundings::of(&Paths::system());
+        let config = UserConfig::parse(Path::new("u"), text, &around).unwrap().config;
+        assert_eq!(services(&config).into_iter().collect::<Vec<_>>(), ["old", "web.service"]);
+    }
 
     #[test]
     fn scripts_that_cannot_run_are_told_with_their_remedy() {
