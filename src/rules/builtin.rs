@@ -37,8 +37,8 @@ pub fn fixed() -> Vec<Rule> {
     ]
 }
 
-/// `t_<ident>`, `p_<ident>`, `c_<ident>`, `o_<ident>` or `u_<ident>`: what follows when this checker
-/// says down.
+/// `t_<ident>`, `p_<ident>`, `c_<ident>`, `o_<ident>` or `u_<ident>`: what follows when this
+/// checker says down.
 pub fn of_checker(kind: Chosen, ident: &str, action: Action) -> Rule {
     let (prefix, class) = match kind {
         Chosen::Tcp => ("t", "tcp"),

@@ -146,7 +146,8 @@ mod tests {
     #[test]
     fn units_that_the_module_starts_are_looked_at() {
         let text = "<safe><service mode=\"mirror\"><heart><heartbeat name=\"a\"/></heart><user>\
-                    <var name=\"SERVICES\" value=\"old\"/><unit name=\"web\"/></user></service></safe>";
+                    <var name=\"SERVICES\" value=\"old\"/><unit name=\"web\"/></user>\
+                    </service></safe>";
         let around = Surroundings::of(&Paths::system());
         let config = UserConfig::parse(Path::new("u"), text, &around).unwrap().config;
         assert_eq!(services(&config).into_iter().collect::<Vec<_>>(), ["old", "web.service"]);

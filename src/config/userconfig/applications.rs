@@ -55,7 +55,8 @@ impl Reader<'_> {
         let note = match &described {
             Described::Unasked | Described::Known(_) => None,
             Described::Absent => Some(format!(
-                "{} is not on this node, so the parameters were not checked (an error only at start)",
+                "{} is not on this node, so the parameters were not checked (an error only \
+                 at start)",
                 ocf::path(&ocf::root(), &agent).display()
             )),
             Described::Mute(why) => Some(format!(
