@@ -69,6 +69,7 @@ pub struct Applications {
     tell: Tell,
     /// OCF_ROOT.
     agents: PathBuf,
+    agent_state: PathBuf,
     /// Exists while systemd runs.
     systemd: PathBuf,
 }
@@ -89,13 +90,14 @@ impl Applications {
     ) -> Applications {
         let all = applications.into_iter();
         let all = all.map(|application| One { application, metadata: OnceCell::new() }).collect();
-        let (agents, systemd) = (ocf::root(), SYSTEMD.into());
-        Applications { runner, all, nice, force, tell, agents, systemd }
+        let (agents, agent_state) = (ocf::root(), AGENT_STATE.into());
+        let systemd = SYSTEMD.into();
+        Applications { runner, all, nice, force, tell, agents, agent_state, systemd }
     }
 
     #[cfg(test)]
     pub(crate) fn with_agents(mut self, root: &std::path::Path) -> Applications {
-        self.agents = root.to_owned();
+        (self.agents, self.agent_state) = (root.to_owned(), root.join("state"));
         self
     }
 
@@ -176,7 +178,8 @@ impl Applications {
             }
             RunBy::Unit(_) => {}
             RunBy::Agent(_) => {
-                let _ = spawn_blocking(|| std::fs::create_dir_all(AGENT_STATE)).await;
+                let state = self.agent_state.clone();
+                let _ = spawn_blocking(move || std::fs::create_dir_all(state)).await;
             }
         }
         let call = self.call(one, "start", limits.start, Duration::ZERO);

@@ -232,6 +232,7 @@ async fn they_start_in_order_and_stop_in_reverse_with_what_the_api_promises() {
     let text = fs::read_to_string(log).unwrap();
     assert!(text.contains("ocf.one start") && text.ends_with("told to start\n"), "{text}");
     assert!(log.to_str().unwrap().ends_with("_ocf.one.ulog"), "{log:?}");
+    assert!(module.root.path().join("ocf/state").is_dir(), "agents keep their state there");
     assert_eq!(module.logs(), 4, "a look that could be taken leaves no log");
 }
 
