@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Cores think (`model`, `wire`, `history`, `decide`, `rules`): no clock, file, socket or task.
-//! Edges act (`disk`, `capture`, `link`, `watch`, `actions`, `checkers`, `config`, `trust`). `engine`
-//! joins the data path, `node` joins the control path, `cli` is the door.
+//! Edges act (`disk`, `capture`, `link`, `watch`, `actions`, `checkers`, `config`, `ocf`, `trust`).
+//! `engine` joins the data path, `node` joins the control path, `cli` is the door.
 //! This is an application; the modules are public for the tests, no interface is promised.
 pub mod model;
 
@@ -26,6 +26,7 @@ pub mod checkers;
 pub mod config;
 pub mod link;
 pub mod logbook;
+pub mod ocf;
 pub mod peer;
 pub mod trust;
 pub mod watch;

@@ -12,11 +12,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rules", &["decide"]),
     ("disk", &["model", "wire", "history"]),
     ("capture", &["disk"]),
-    ("config", &["model", "rules"]),
+    // Parameters are checked against what an agent says of itself.
+    ("config", &["model", "rules", "ocf"]),
+    ("ocf", &["model"]),
     ("trust", &["model"]),
     ("link", &["model", "trust", "wire"]),
     ("watch", &[]),
-    ("actions", &["model", "watch"]),
+    ("actions", &["model", "watch", "ocf"]),
     // Its programs are started as scripts are, its addresses looked up as virtual ones are.
     ("checkers", &["model", "config", "watch", "actions"]),
     ("logbook", &["model", "config"]),

@@ -7,6 +7,7 @@
 //! ```
 //! A failure of our own (no descriptors, no answer from the kernel) is no reading: the resource
 //! keeps the value it has. `splitbrain` is none of them: a witness is asked once, at a decision.
+mod application;
 pub mod connections;
 mod custom;
 mod echo;
@@ -24,6 +25,7 @@ mod witness;
 
 pub use witness::ask_witness;
 
+use crate::actions::application::Applications;
 use crate::actions::script::ScriptRunner;
 use crate::config::userconfig::{Checker, CheckerKind};
 use crate::model::{Role, State};
@@ -55,6 +57,7 @@ pub struct Around {
     /// LOCKSTEP_ROLE of a custom program that is started now.
     pub role: Role,
     pub neighbour: Neighbour,
+    pub applications: Applications,
 }
 
 /// A checker at work. Dropping it ends the checker, and a custom program with its process group.
@@ -115,6 +118,15 @@ pub fn start(
             let resource = format!("custom.{}", checker.ident);
             let call = custom::call(around, &exec, &resource, &arg);
             tasks.spawn(custom::keep_running(around.runner.clone(), exec, call));
+        }
+        CheckerKind::Application { resource } => {
+            let Some(monitor) = around.applications.monitor(&resource, around.role) else {
+                return Err(Refused(format!("{resource} is no application of the module")));
+            };
+            let by = if resource.starts_with("ocf.") { "ocfcheck" } else { "unitcheck" };
+            let report = Report::new(resource.clone(), by, to);
+            let watched = application::Watched { monitor, resource };
+            tasks.spawn(application::keep_watching(watched, report));
         }
         CheckerKind::SplitBrain { .. } => {
             return Err(Refused(format!(

@@ -4,7 +4,11 @@
 //! Files come and go, so nothing of this is a mistake of the configuration.
 use super::archive::Tree;
 use super::mistake::Note;
+use super::units;
 use super::userconfig::{Mode, UserConfig};
+use crate::model::RunBy;
+use crate::model::application::NO_SYSTEMD;
+use crate::ocf;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
@@ -26,6 +30,14 @@ pub fn on_this_node(config: &UserConfig, tree: &Tree, file: &Path) -> Vec<Note> 
     for (line, problem) in dir_problems(config) {
         note(line, "replicated", Some("dir"), format!("{problem} (an error only at start)"));
     }
+    if units::systemd_runs() {
+        for (line, unit) in units::named(config).filter(|(_, unit)| units::is_enabled(unit)) {
+            let text = format!("{}: {}", units::starts_at_boot(unit), units::disable(unit));
+            note(line, "unit", Some("name"), text);
+        }
+    } else if let Some((line, _)) = units::named(config).next() {
+        note(line, "unit", None, format!("{} (an error only at start)", NO_SYSTEMD));
+    }
     for entry in tree.entries() {
         let script = entry.name.starts_with("bin/start_") || entry.name.starts_with("bin/stop_");
         if script && entry.mode & 0o111 == 0 {
@@ -41,10 +53,28 @@ pub fn ready_to_start(config: &UserConfig, dir: &Path) -> Result<(), Vec<String>
     problems.extend(config.startable().err());
     problems.extend(dir_problems(config).into_iter().map(|(_, problem)| problem));
     let script = dir.join("bin/start_prim");
-    let executable = |path: &Path| fs::metadata(path).map(|m| m.permissions().mode() & 0o111 != 0);
-    if config.mode == Mode::Mirror && config.user.is_some() && !executable(&script).unwrap_or(false)
-    {
+    let executable = |path: &Path| {
+        fs::metadata(path)
+            .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    let needed = config.applications.is_empty() || script.exists();
+    if config.mode == Mode::Mirror && config.user.is_some() && needed && !executable(&script) {
         problems.push(format!("{} is missing or not executable", script.display()));
+    }
+    for named in &config.applications {
+        let RunBy::Agent(agent) = &named.application.by else { continue };
+        let path = ocf::path(&ocf::root(), agent);
+        if !executable(&path) {
+            problems.push(format!(
+                "{}, the agent of <ocf agent={:?}>, is missing on this node or not executable: \
+                 install the package that has it (resource-agents has the provider heartbeat)",
+                path.display(),
+                agent.title()
+            ));
+        }
+    }
+    if units::named(config).next().is_some() && !units::systemd_runs() {
+        problems.push(NO_SYSTEMD.to_owned());
     }
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
@@ -169,6 +199,34 @@ mod tests {
         {
             assert!(problems.contains(part), "{part}: {problems}");
         }
+    }
+
+    /// An archive that names its applications needs no start_prim; one that it has must run.
+    #[test]
+    fn named_applications_are_looked_for_on_this_node() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("bin")).unwrap();
+        let read = |inside: &str| {
+            let text = format!(
+                "<safe><service mode=\"mirror\"><heart><heartbeat name=\"a\"/></heart>\n\
+                 <user>{inside}</user></service></safe>"
+            );
+            let around = Surroundings::of(&Paths::system());
+            UserConfig::parse(Path::new("u"), &text, &around).unwrap().config
+        };
+        let config = read("<ocf agent=\"nobody:nothing\"/><unit name=\"a\"/>");
+        let problems = ready_to_start(&config, root.path()).unwrap_err();
+        let agent = "/resource.d/nobody/nothing, the agent of <ocf agent=\"nobody:nothing\">, is";
+        assert!(problems[0].contains(agent), "{problems:?}");
+        let systemd = units::systemd_runs();
+        assert_eq!(problems.contains(&NO_SYSTEMD.to_owned()), !systemd, "{problems:?}");
+        assert!(!problems.iter().any(|problem| problem.contains("start_prim is")), "{problems:?}");
+        let notes = on_this_node(&config, &Tree::default(), Path::new("u"));
+        let said = notes.iter().find(|note| note.element == "unit");
+        assert_eq!(said.map(|note| note.line), (!systemd).then_some(2), "{notes:?}");
+        fs::write(root.path().join("bin/start_prim"), "").unwrap();
+        let problems = ready_to_start(&config, root.path()).unwrap_err().join("\n");
+        assert!(problems.contains("start_prim is missing or not executable"), "{problems}");
     }
 
     #[test]

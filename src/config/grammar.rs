@@ -8,6 +8,7 @@ use super::values::{self, Unit};
 use super::xml::{Attribute, Element};
 use std::time::Duration;
 
+mod applications;
 mod checks;
 mod farm;
 pub(super) mod nodes;

@@ -12,6 +12,7 @@ mod macros;
 pub mod mistake;
 pub mod paths;
 pub mod store;
+pub mod units;
 pub mod userconfig;
 mod values;
 pub mod watch;

@@ -125,6 +125,11 @@ impl Paths {
         self.engines().join(format!("{module}.sock"))
     }
 
+    /// How far the start of a module with `<ocf>` or `<unit>` has come.
+    pub fn start_mark(&self, module: &ModuleName) -> PathBuf {
+        self.run.join("starts").join(format!("{module}.json"))
+    }
+
     /// The engine's configuration as JSON, written by the daemon before it starts the engine.
     pub fn engine_config(&self, module: &ModuleName) -> PathBuf {
         self.engines().join(format!("{module}.json"))

@@ -297,6 +297,7 @@ impl ModuleStore {
         let mut around = Surroundings::of(&self.paths);
         around.cluster = self.cluster()?;
         around.neighbours = self.neighbours(name)?;
+        around.describe = crate::ocf::describe;
         let label = self.paths.module_edited(name).join("conf/userconfig.xml");
         let mut reading = read_tree(name, tree, &label, &around)?;
         let found = super::checks::on_this_node(&reading.config, tree, &label);
@@ -363,7 +364,8 @@ fn read_tree(
     };
     let text = super::xml::decode(label, entry.bytes.clone())?;
     let reading = UserConfig::parse(label, &text, around)?;
-    if reading.config.mode == Mode::Mirror && tree.get("bin/start_prim").is_none() {
+    let scripted = reading.config.applications.is_empty();
+    if reading.config.mode == Mode::Mirror && scripted && tree.get("bin/start_prim").is_none() {
         let windows = |entry: &Entry| {
             entry.name.starts_with("bin/")
                 && (entry.name.ends_with(".ps1") || entry.name.ends_with(".cmd"))
@@ -375,7 +377,7 @@ fn read_tree(
         }
         return Err(StoreError::Lacks(format!(
             "mirror module {name} has no bin/start_prim: add the script that starts the \
-             application on the primary"
+             application on the primary, or name it in <user> as <ocf> or <unit>"
         )));
     }
     Ok(reading)

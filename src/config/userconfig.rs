@@ -4,12 +4,14 @@
 use super::cluster::ClusterConfig;
 use super::mistake::{Mistakes, Note};
 use super::paths::Paths;
-use crate::model::{Level, ModuleName, NodeName, NotReplicated, ReplicatedDir};
+use crate::model::{Agent, Application, Level, ModuleName, NodeName, NotReplicated, ReplicatedDir};
+use crate::ocf::Described;
 use crate::rules::{RuleSet, Statement};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod applications;
 mod checks;
 mod heart;
 mod read;
@@ -33,7 +35,8 @@ pub struct UserConfig {
     pub automatic_reboot: bool,
     /// What two nodes do without a witness when they do not see each other.
     pub quorum: Quorum,
-    /// `service start="checked"`: a failing start script stops the start.
+    /// `service start="checked"`: a failing start script stops the start. So it is by itself where
+    /// the module names applications.
     pub start_checked: bool,
     pub heart: Heart,
     /// At least one for a mirror module.
@@ -51,6 +54,8 @@ pub struct UserConfig {
     pub rules_handle_time: Duration,
     /// `None`: no `<user>` element, no script runs.
     pub user: Option<UserBlock>,
+    /// `<ocf>` and `<unit>`, in the order in which they are started.
+    pub applications: Vec<NamedApplication>,
     /// Exported to every script, macros expanded.
     pub vars: Vec<(String, String)>,
     pub virtual_hosts: Vec<VirtualHost>,
@@ -200,6 +205,15 @@ pub struct UserBlock {
     pub log_kb: u64,
 }
 
+/// `<ocf>` or `<unit>`, and what follows when its monitor says down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedApplication {
+    pub application: Application,
+    pub action: ErrorAction,
+    /// Line of `userconfig.xml`, for messages.
+    pub line: u32,
+}
+
 /// When a watch is active.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum When {
@@ -293,6 +307,10 @@ pub enum CheckerKind {
         exec: String,
         arg: String,
     },
+    /// The monitor of an `<ocf>` or `<unit>`, by its resource; nobody writes it.
+    Application {
+        resource: String,
+    },
 }
 
 /// One `<failover>`: its rules of both languages. [`UserConfig::rules`] puts them beside the
@@ -323,6 +341,8 @@ pub struct Surroundings {
     pub environment: fn(&str) -> Option<String>,
     /// Host names to addresses.
     pub resolve: fn(&str) -> Option<IpAddr>,
+    /// What an OCF agent says of itself.
+    pub describe: fn(&Agent) -> Described,
     /// Lockstep's own directories; they are never replicated.
     pub own_dirs: Vec<PathBuf>,
 }
@@ -336,13 +356,15 @@ pub struct Neighbour {
 }
 
 impl Surroundings {
-    /// This node without other modules: the real environment, resolver and directories.
+    /// This node without other modules: the real environment, resolver and directories. Agents are
+    /// not asked: they may change after a configuration was applied.
     pub fn of(paths: &Paths) -> Surroundings {
         Surroundings {
             cluster: None,
             neighbours: Vec::new(),
             environment: |name| std::env::var(name).ok(),
             resolve: super::cluster::resolve,
+            describe: |_| Described::Unasked,
             own_dirs: vec![paths.etc.clone(), paths.lib.clone(), paths.log.clone()],
         }
     }

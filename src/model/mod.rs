@@ -1,11 +1,13 @@
 //! The words of the program: values with checked constructors, no behaviour in time.
 //! Everything that crosses a socket or is stored is defined here, so that both ends agree.
+pub mod application;
 pub mod engine;
 pub mod ids;
 pub mod lineage;
 pub mod peer;
 pub mod role;
 
+pub use application::{Agent, Application, RunBy};
 pub use engine::{
     EngineCommand, EngineConfig, EngineEvent, EngineMode, EngineStatus, Level, NotReplicated,
     PeerAddress, Progress, ReplicatedDir,

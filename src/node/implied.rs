@@ -17,11 +17,13 @@ pub(super) fn resource(checker: &Checker) -> String {
         CheckerKind::Custom { .. } => "custom",
         CheckerKind::Module { .. } => "module",
         CheckerKind::SplitBrain { .. } => "splitbrain",
+        CheckerKind::Application { resource } => return resource.clone(),
     };
     format!("{class}.{}", checker.ident)
 }
 
-/// `interface check=` and `virtual_addr check=` are checkers that nobody has to write.
+/// `interface check=`, `virtual_addr check=` and the monitors of `<ocf>` and `<unit>` are checkers
+/// that nobody has to write.
 pub(super) fn implied(config: &UserConfig) -> Vec<Checker> {
     let mut implied: Vec<Checker> = Vec::new();
     for vip in &config.vips {
@@ -38,6 +40,11 @@ pub(super) fn implied(config: &UserConfig) -> Vec<Checker> {
             let (when, action) = (When::Prim, ErrorAction::StopStart);
             implied.push(Checker { ident: addr, when, action, kind });
         }
+    }
+    for named in &config.applications {
+        let (ident, resource) = (named.application.ident.clone(), named.application.resource());
+        let (when, action) = (When::Prim, named.action.clone());
+        implied.push(Checker { ident, when, action, kind: CheckerKind::Application { resource } });
     }
     let mut known = std::collections::HashSet::new();
     implied.retain(|checker| {

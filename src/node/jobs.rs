@@ -3,7 +3,8 @@
 use super::address::Addresses;
 use super::journal::Journal;
 use super::site::Site;
-use crate::actions::cgroup::{Kill, ModuleGroup};
+use crate::actions::application::Applications;
+use crate::actions::cgroup::{GroupError, Kill, ModuleGroup};
 use crate::actions::script::{
     Overrun, Script as File, ScriptCall, ScriptEnd, ScriptResult, ScriptRunner,
 };
@@ -30,6 +31,7 @@ const TELL_LIMIT: Duration = Duration::from_millis(2_000);
 pub struct Hands {
     pub site: Arc<Site>,
     pub runner: ScriptRunner,
+    pub applications: Applications,
     pub group: ModuleGroup,
     pub addresses: Arc<Mutex<Addresses>>,
     pub peers: PeersHandle,
@@ -52,11 +54,23 @@ impl Hands {
             tracing::warn!(module = %site.active.name, why, "processes are followed by their tree");
         }
         let runner = ScriptRunner::new(site.script_setup(group.clone()));
+        let applications = super::applications::of(&site, &runner, &journal);
         let addresses = Arc::new(Mutex::new(Addresses::new(&site.active.config)));
         let script = Arc::new(AtomicU64::new(0));
         let (mentions, waiting) = mpsc::channel(MENTIONS_MAX);
         tokio::spawn(mention_all(peers.clone(), site.peer.clone(), waiting));
-        Hands { site, runner, group, addresses, peers, journal, events, mentions, script }
+        Hands {
+            site,
+            runner,
+            applications,
+            group,
+            addresses,
+            peers,
+            journal,
+            events,
+            mentions,
+            script,
+        }
     }
 
     /// Begins a job; the answer comes as an event. `announced`: the peer said that it gave the
@@ -88,7 +102,7 @@ impl Hands {
             }
             hands.runner.interrupt();
             if grace_ms == 0 {
-                let _ = hands.group.kill(KILL_LIMIT).await;
+                let _ = hands.kill().await;
                 hands.tell_killed();
             }
         });
@@ -104,7 +118,7 @@ impl Hands {
             Job::Await { script, force } => self.await_script(script, force).await,
             Job::TakeAddress => self.take_address(announced).await,
             Job::ReleaseAddress => self.release_address().await,
-            Job::KillGroup => match self.group.kill(KILL_LIMIT).await {
+            Job::KillGroup => match self.kill().await {
                 Ok(Kill::Gone) => Outcome::Done,
                 Ok(Kill::Left { pids }) => Outcome::Failed(format!("still there: {pids:?}")),
                 Err(error) => Outcome::Failed(error.to_string()),
@@ -118,6 +132,13 @@ impl Hands {
             let _ = self.script.compare_exchange(token, 0, Ordering::AcqRel, Ordering::Relaxed);
         }
         outcome
+    }
+
+    /// The group first: whoever tells systemd is in it for a moment.
+    async fn kill(&self) -> Result<Kill, GroupError> {
+        let killed = self.group.kill(KILL_LIMIT).await;
+        self.applications.kill_units().await;
+        killed
     }
 
     /// By this job, or by a forced stop that took too long.
@@ -149,7 +170,7 @@ impl Hands {
     }
 
     /// A script that an earlier daemon began.
-    async fn await_script(&self, script: Script, force: bool) -> Outcome {
+    pub(super) async fn await_script_alone(&self, script: Script, force: bool) -> Outcome {
         let call =
             self.limited(ScriptCall::new(file_of(script), &[], Role::Wait, ""), script, force);
         let result = self.runner.await_adopted(call).await;
@@ -213,7 +234,12 @@ impl Hands {
         }
     }
 
-    async fn run(&self, script: Script, args: Vec<String>, force: bool) -> Outcome {
+    pub(super) async fn run_script(
+        &self,
+        script: Script,
+        args: Vec<String>,
+        force: bool,
+    ) -> Outcome {
         let words: Vec<&str> = args.iter().map(String::as_str).collect();
         let role = role_in(&args);
         let call = ScriptCall::new(file_of(script), &words, role, "transition");
@@ -260,7 +286,7 @@ async fn mention_all(peers: PeersHandle, peer: NodeName, mut waiting: mpsc::Rece
 }
 
 /// The role that a script's arguments lead to: `[force] current next action`.
-fn role_in(args: &[String]) -> Role {
+pub(super) fn role_in(args: &[String]) -> Role {
     let next = args.len().checked_sub(2).and_then(|at| args.get(at)).map_or("", String::as_str);
     let roles = [Role::Stop, Role::Wait, Role::Alone, Role::Prim, Role::Second];
     roles.into_iter().find(|role| role.as_str() == next).unwrap_or(Role::Wait)

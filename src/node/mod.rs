@@ -11,6 +11,7 @@
 //! applications are nobody's children, and a new daemon adopts both.
 mod act;
 mod address;
+mod applications;
 mod classes;
 mod clock;
 mod copy;

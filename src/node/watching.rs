@@ -70,7 +70,7 @@ impl Watching {
         let watching = Watching {
             checkers: checkers.chain(implied).collect(),
             errd: config.errd.clone(),
-            rules: Rules::new(set.rules.clone(), timing.0, timing.1),
+            rules: Rules::new(set.rules.clone(), timing.0, timing.1).at_once(&set.at_once),
             set,
             timing,
             neighbour,
@@ -87,7 +87,8 @@ impl Watching {
 
     /// Rules of a new start know nothing of the last one.
     pub fn begin(&mut self) {
-        self.rules = Rules::new(self.set.rules.clone(), self.timing.0, self.timing.1);
+        let rules = Rules::new(self.set.rules.clone(), self.timing.0, self.timing.1);
+        self.rules = rules.at_once(&self.set.at_once);
     }
 
     /// Processes of this class are being watched.
@@ -162,6 +163,7 @@ impl Control {
             runner: self.hands.runner.clone(),
             role: active.role,
             neighbour: self.watching.neighbour.clone(),
+            applications: self.hands.applications.clone(),
         };
         for checker in &self.watching.checkers {
             let name = resource(checker);

@@ -22,6 +22,9 @@ pub enum Chosen {
     Tcp,
     Ping,
     Custom,
+    /// Applications that are named instead of scripts.
+    Ocf,
+    Unit,
 }
 
 /// The rules of all modules.
@@ -34,12 +37,15 @@ pub fn fixed() -> Vec<Rule> {
     ]
 }
 
-/// `t_<ident>`, `p_<ident>` or `c_<ident>`: what follows when this checker says down.
+/// `t_<ident>`, `p_<ident>`, `c_<ident>`, `o_<ident>` or `u_<ident>`: what follows when this
+/// checker says down.
 pub fn of_checker(kind: Chosen, ident: &str, action: Action) -> Rule {
     let (prefix, class) = match kind {
         Chosen::Tcp => ("t", "tcp"),
         Chosen::Ping => ("p", "ping"),
         Chosen::Custom => ("c", "custom"),
+        Chosen::Ocf => ("o", "ocf"),
+        Chosen::Unit => ("u", "unit"),
     };
     is_down(format!("{prefix}_{ident}"), Resource::own(&format!("{class}.{ident}")), action)
 }
@@ -78,6 +84,9 @@ pub struct RuleSet {
     pub rules: Vec<Rule>,
     /// A module in WAIT goes on when no wait rule is true.
     pub implicit_wakeup: bool,
+    /// Labels of those that do not wait for the handle time: what they look at was looked at
+    /// twice, as a watched process is.
+    pub at_once: Vec<String>,
 }
 
 impl RuleSet {
@@ -121,7 +130,7 @@ pub fn combine<'a>(builtin: Vec<Rule>, users: impl IntoIterator<Item = UserRules
         }
     }
     rules.extend(own);
-    RuleSet { rules, implicit_wakeup }
+    RuleSet { rules, implicit_wakeup, at_once: Vec::new() }
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub struct Rules {
     rules: Vec<(Rule, Standing)>,
     period_ms: u64,
     handle_time_ms: u64,
+    /// Labels of rules that do not wait for it.
+    at_once: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +72,14 @@ impl Rules {
     ) -> Rules {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let rules = rules.into_iter().map(|rule| (rule, Standing::False)).collect();
-        Rules { rules, period_ms: ms(period), handle_time_ms: ms(handle_time) }
+        let (period_ms, handle_time_ms) = (ms(period), ms(handle_time));
+        Rules { rules, period_ms, handle_time_ms, at_once: Vec::new() }
+    }
+
+    /// The rules of these labels act as soon as they are true.
+    pub fn at_once(mut self, labels: &[String]) -> Rules {
+        self.at_once = labels.to_vec();
+        self
     }
 
     /// Looks at all rules. Assignments that have become true come first, then at most one action.
@@ -80,7 +89,9 @@ impl Rules {
             if truth(&rule.condition, resources) != Some(true) {
                 *standing = Standing::False;
             } else if *standing == Standing::False {
-                *standing = Standing::Pending(now.plus(self.handle_time_ms));
+                let prompt = self.at_once.contains(&rule.label);
+                let wait = if prompt { 0 } else { self.handle_time_ms };
+                *standing = Standing::Pending(now.plus(wait));
                 if let Effect::Assign { resource, value } = &rule.effect {
                     let (label, resource) = (rule.label.clone(), resource.clone());
                     verdicts.push(Verdict::Assign { label, resource, value: *value });

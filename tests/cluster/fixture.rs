@@ -1,4 +1,5 @@
 //! A cluster of two nodes with one module, `counter`, and the words in which the tests speak.
+use crate::agents;
 use crate::copies;
 use crate::counter::{self, Record};
 use crate::support::{Lab, pack};
@@ -53,6 +54,8 @@ pub struct Wish {
     /// Elements of `<service>`, and `check="on"` for the addresses with them. `%CLIENT%` is the
     /// address of the lab's client.
     pub watch: Option<&'static str>,
+    /// The application is started by what is named in `<user>`, see `agents`, and not by scripts.
+    pub named: bool,
 }
 
 impl Cluster {
@@ -66,6 +69,9 @@ impl Cluster {
             Cluster { lab, vip, vip6, outside, client: None, first_number: 1, _alone: alone };
         for node in ["n1", "n2"] {
             cluster.lab.sh(node, &format!("mkdir -p {DATA}"));
+            if wish.named {
+                agents::prepare(&cluster.lab, node);
+            }
         }
         let archive = cluster.outside.path().join("counter.safe");
         cluster.make_archive(&archive, wish);
@@ -295,7 +301,10 @@ impl Cluster {
             ("poststop", note),
             ("transition", note),
         ];
-        pack(file, &self.userconfig(wish), &scripts);
+        let by_agent = ["prestart", "start_prim", "stop_prim"];
+        let kept = scripts.iter().filter(|(name, _)| !wish.named || !by_agent.contains(name));
+        let kept: Vec<(&str, &str)> = kept.copied().collect();
+        pack(file, &self.userconfig(wish), &kept);
     }
 
     fn userconfig(&self, wish: Wish) -> String {
@@ -315,12 +324,14 @@ impl Cluster {
     {watch}
     <user nicestoptimeout="20s" forcestoptimeout="10s">
       <var name="CALLS" value="{calls}"/>
+      {named}
     </user>
   </service>
 </safe>
 "#,
             service = wish.service,
             rfs = wish.rfs,
+            named = if wish.named { agents::NAMED } else { "" },
             watch = watch.replace("%CLIENT%", &self.lab.variable("LAB_ADDR_client")),
             check = if wish.watch.is_some() { "on" } else { "off" },
             timeout = HEART_TIMEOUT.as_millis(),

@@ -41,6 +41,8 @@ impl Lab {
         let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/bin-scripts/lab"));
         command.args(["--name", &self.name]).args(words).stdin(Stdio::null());
         command.env("LOCKSTEP_BIN", env!("CARGO_BIN_EXE_lockstep"));
+        // In the node's own memory: what a test puts there is nobody else's.
+        command.env("LOCKSTEP_OCF_ROOT", "/run/ocf");
         if self.bare {
             command.env("LOCKSTEP_LAB_BARE", "1");
         }

@@ -13,9 +13,12 @@ impl ScriptRunner {
     pub async fn await_adopted(&self, call: ScriptCall) -> ScriptResult {
         let begin = Instant::now();
         let mut interrupted = self.interrupts.subscribe();
-        let path = self.path(&call.script);
+        let path = self.executed(&call);
         let members = self.setup.group.members().unwrap_or_default();
-        let Some(pid) = members.into_iter().find(|pid| runs(*pid, &path)) else {
+        // What an agent has started may carry the agent's name for ever, but not its action.
+        let called = |pid| call.program.is_none() || is_called_with(pid, &call.args);
+        let found = members.into_iter().find(|pid| runs(*pid, &path) && called(*pid));
+        let Some(pid) = found else {
             return ScriptResult::Absent;
         };
         let early = tokio::select! {
@@ -47,6 +50,13 @@ impl ScriptRunner {
             tracing::warn!(module = %self.setup.module, %error, "module group not killed");
         }
     }
+}
+
+/// Whether all these words stand in its command line.
+pub(super) fn is_called_with(pid: u32, args: &[String]) -> bool {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
+    args.iter().all(|arg| words.contains(&arg.as_bytes()))
 }
 
 /// Whether the process is this script, as a program or as an interpreter's argument. A script leads

@@ -41,6 +41,8 @@ pub(super) fn of(setup: &ScriptSetup, call: &ScriptCall) -> Vec<(OsString, OsStr
         ("LOCKSTEP_REASON", call.reason.replace('\0', " ").into()),
     ];
     all.extend(own.map(|(name, value)| (name.into(), value)));
+    let more = call.variables.iter().filter(|(name, value)| is_usable(name, value));
+    all.extend(more.map(|(name, value)| (name.into(), value.into())));
     all
 }
 

@@ -19,7 +19,7 @@ impl HostNames {
     /// The name that this script sees; `None`: that of the node.
     ///
     /// ```text
-    /// start_prim, stop_prim                         prim, else both
+    /// start_prim, stop_prim, applications           prim, else both
     /// start_second, stop_second                     second, else both
     /// start_both, stop_both, start_sec, stop_sec    both: they belong to both roles
     /// transition, checkers, programs of errd        as the role has it
@@ -27,7 +27,9 @@ impl HostNames {
     /// ```
     pub(super) fn of(&self, script: &Script, role: Role) -> Option<&str> {
         let name = match script {
-            Script::StartPrim | Script::StopPrim => self.prim.as_ref().or(self.both.as_ref()),
+            Script::StartPrim | Script::StopPrim | Script::Application(_) => {
+                self.prim.as_ref().or(self.both.as_ref())
+            }
             Script::StartSecond | Script::StopSecond => self.second.as_ref().or(self.both.as_ref()),
             Script::StartBoth | Script::StopBoth | Script::StartSec | Script::StopSec => {
                 self.both.as_ref()
@@ -73,6 +75,7 @@ mod tests {
             names.of(&script, role).unwrap_or("-").to_owned()
         };
         assert_eq!(of(&all, Script::StopPrim, Role::Wait), "p");
+        assert_eq!(of(&all, Script::Application("ocf.db".into()), Role::Wait), "p");
         assert_eq!(of(&all, Script::StartSecond, Role::Second), "s");
         assert_eq!(of(&all, Script::StartBoth, Role::Alone), "b");
         assert_eq!(of(&all, Script::Other("check".into()), Role::Prim), "p");

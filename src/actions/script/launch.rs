@@ -42,11 +42,17 @@ pub(super) fn prepare(
         path: path.to_owned(),
         args: call.args.clone(),
         environment: environment::of(setup, call),
-        directory: setup.active_dir.join("bin"),
+        directory: directory(setup),
         output: log.map(|log| log.file.try_clone()).transpose()?,
         join,
         host: setup.hosts.of(&call.script, call.role).map(str::to_owned),
     })
+}
+
+/// A module that only names applications may have no `bin`.
+fn directory(setup: &ScriptSetup) -> PathBuf {
+    let bin = setup.active_dir.join("bin");
+    if bin.is_dir() { bin } else { setup.active_dir.clone() }
 }
 
 impl Plan {
@@ -136,8 +142,12 @@ pub(super) fn signal_group(leader: u32, signal: i32) {
 
 /// The error as a sentence that says what to repair.
 pub(super) fn sentence(path: &Path, error: &io::Error) -> String {
+    let found_in_path = path.components().count() == 1;
     let path = path.display();
     match error.raw_os_error() {
+        Some(libc::ENOENT) if found_in_path => {
+            format!("{path} is not on this node (it was looked for in PATH); install it")
+        }
         Some(libc::EACCES) => format!(
             "{path} may not be executed; make it executable (chmod +x) in the module and apply \
              the module's configuration again"

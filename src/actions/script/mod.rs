@@ -57,6 +57,8 @@ pub enum Script {
     Confcheck,
     State,
     Level,
+    /// Whoever starts and stops an application that the module names, by its resource.
+    Application(String),
     Other(String),
 }
 
@@ -81,7 +83,7 @@ impl Script {
             Script::Confcheck => "confcheck",
             Script::State => "state",
             Script::Level => "level",
-            Script::Other(name) => name,
+            Script::Application(name) | Script::Other(name) => name,
         }
     }
 }
@@ -143,6 +145,10 @@ pub struct ScriptCall {
     pub limit: Option<Duration>,
     pub grace: Duration,
     pub overrun: Overrun,
+    /// What is executed in place of the file in `bin`: a path, or a name to be found in PATH.
+    pub program: Option<PathBuf>,
+    /// Variables besides those of every script.
+    pub variables: Vec<(String, String)>,
 }
 
 impl ScriptCall {
@@ -156,6 +162,8 @@ impl ScriptCall {
             limit: None,
             grace: GRACE,
             overrun: Overrun::Script,
+            program: None,
+            variables: Vec::new(),
         }
     }
 
@@ -266,7 +274,7 @@ impl ScriptRunner {
         call: ScriptCall,
         started: impl FnOnce(Option<&Path>) + Send + 'static,
     ) -> ScriptResult {
-        if !self.exists(&call.script) {
+        if !self.setup.enabled || call.program.is_none() && !self.exists(&call.script) {
             return ScriptResult::Absent;
         }
         let runner = self.clone();
@@ -284,8 +292,18 @@ impl ScriptRunner {
         self.interrupts.send_modify(|count| *count += 1);
     }
 
+    /// Changes whenever all that runs now is to end; a caller that has several calls to make looks
+    /// at it between them.
+    pub fn interruptions(&self) -> watch::Receiver<u64> {
+        self.interrupts.subscribe()
+    }
+
     fn path(&self, script: &Script) -> PathBuf {
         self.setup.active_dir.join("bin").join(script.name())
+    }
+
+    fn executed(&self, call: &ScriptCall) -> PathBuf {
+        call.program.clone().unwrap_or_else(|| self.path(&call.script))
     }
 
     async fn drive(
@@ -295,9 +313,23 @@ impl ScriptRunner {
         told: impl FnOnce(Option<&Path>),
     ) -> ScriptResult {
         let begin = Instant::now();
+        let (child, log) = match self.launch(&call, told).await {
+            Ok(launched) => launched,
+            Err(reason) => return ScriptResult::NotStarted { reason },
+        };
+        let end = self.wait(child, &call, interrupted).await;
+        ScriptResult::Ended { end, duration: begin.elapsed(), log: log.map(|log| log.path) }
+    }
+
+    /// Makes its log and starts it; the error is a sentence.
+    async fn launch(
+        &self,
+        call: &ScriptCall,
+        told: impl FnOnce(Option<&Path>),
+    ) -> Result<(Child, Option<userlog::UserLog>), String> {
         let setup = self.setup.clone();
         let prepared = call.clone();
-        let path = self.path(&call.script);
+        let path = self.executed(call);
         let started = tokio::task::spawn_blocking(move || {
             let log = userlog::open(&setup, &prepared)?;
             Ok((launch::prepare(&setup, &prepared, &path, log.as_ref())?, log))
@@ -311,16 +343,7 @@ impl ScriptRunner {
             }
             Err(error) => Err(error),
         };
-        let (child, log) = match launched {
-            Ok(launched) => launched,
-            Err(error) => {
-                return ScriptResult::NotStarted {
-                    reason: launch::sentence(&self.path(&call.script), &error),
-                };
-            }
-        };
-        let end = self.wait(child, &call, interrupted).await;
-        ScriptResult::Ended { end, duration: begin.elapsed(), log: log.map(|log| log.path) }
+        launched.map_err(|error| launch::sentence(&self.executed(call), &error))
     }
 
     async fn wait(

@@ -4,13 +4,15 @@
 //! All its lives write to one log file, so that a program that keeps ending cannot fill the
 //! directory with logs.
 use super::userlog::{self, UserLog};
-use super::{Script, ScriptCall, ScriptRunner, adopted, end_of, launch};
+use super::{Script, ScriptCall, ScriptEnd, ScriptResult, ScriptRunner, adopted};
+use super::{end_of, forever, launch};
 use crate::watch::process::exited;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::process::Child;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 /// A program that can be started, again and again. Cheap to clone.
 #[derive(Clone)]
@@ -47,24 +49,47 @@ impl ScriptRunner {
     }
 }
 
+impl ScriptRunner {
+    /// Calls a program that only looks, e.g. a monitor, within its limit. Dropping the future, an
+    /// interruption and the limit kill it at once.
+    pub async fn look(&self, call: ScriptCall) -> ScriptResult {
+        if !self.setup.enabled {
+            return ScriptResult::Absent;
+        }
+        let begin = Instant::now();
+        let mut interrupted = self.interruptions();
+        let (child, log) = match self.launch(&call, |_| {}).await {
+            Ok(launched) => launched,
+            Err(reason) => return ScriptResult::NotStarted { reason },
+        };
+        let mut started = Started { child };
+        let end = tokio::select! {
+            biased;
+            end = started.end(exited) => end,
+            () = tokio::time::sleep(call.limit.unwrap_or(forever())) => {
+                ScriptEnd::TimedOut { gone: true }
+            }
+            _ = interrupted.changed() => ScriptEnd::Interrupted { gone: true },
+        };
+        drop(started);
+        ScriptResult::Ended { end, duration: begin.elapsed(), log: log.map(|log| log.path) }
+    }
+}
+
 impl Program {
     /// Kills what an earlier daemon has left running: the same program, called for the same.
     pub async fn end_leftovers(&self) {
         let program = self.clone();
         let ended = spawn_blocking(move || {
             for pid in program.runner.setup.group.members().unwrap_or_default() {
-                if adopted::runs(pid, &program.path) && program.is_called_in(pid) {
+                if adopted::runs(pid, &program.path)
+                    && adopted::is_called_with(pid, &program.call.args)
+                {
                     launch::signal_group(pid, libc::SIGKILL);
                 }
             }
         });
         let _ = ended.await;
-    }
-
-    fn is_called_in(&self, pid: u32) -> bool {
-        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
-        self.call.args.iter().all(|arg| words.contains(&arg.as_bytes()))
     }
 
     /// Starts it; the error is a sentence that says what to repair.
@@ -93,8 +118,19 @@ impl Started {
         self.ended_after(exited).await
     }
 
-    /// `end`: waits for the end of a process without reaping it.
     pub(super) async fn ended_after<E>(&mut self, end: impl FnOnce(u32) -> E) -> String
+    where
+        E: Future<Output = io::Result<()>>,
+    {
+        match self.end(end).await {
+            ScriptEnd::Exit(code) => format!("ended with code {code}"),
+            ScriptEnd::Signal(number) => format!("was ended by signal {number}"),
+            ScriptEnd::TimedOut { .. } | ScriptEnd::Interrupted { .. } => "was ended".to_owned(),
+        }
+    }
+
+    /// `end`: waits for the end of a process without reaping it.
+    async fn end<E>(&mut self, end: impl FnOnce(u32) -> E) -> ScriptEnd
     where
         E: Future<Output = io::Result<()>>,
     {
@@ -106,13 +142,7 @@ impl Started {
         {
             launch::signal_group(pid, libc::SIGKILL);
         }
-        match end_of(self.child.wait().await) {
-            super::ScriptEnd::Exit(code) => format!("ended with code {code}"),
-            super::ScriptEnd::Signal(number) => format!("was ended by signal {number}"),
-            super::ScriptEnd::TimedOut { .. } | super::ScriptEnd::Interrupted { .. } => {
-                "was ended".to_owned()
-            }
-        }
+        end_of(self.child.wait().await)
     }
 }
 

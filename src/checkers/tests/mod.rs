@@ -64,7 +64,9 @@ impl Module {
         fs::create_dir_all(setup.active_dir.join("bin")).unwrap();
         let runner = ScriptRunner::new(setup);
         let neighbour: Neighbour = Arc::new(|_| None);
-        Module { root, around: Around { runner, role: Role::Alone, neighbour } }
+        let applications =
+            Applications::new(runner.clone(), Vec::new(), LIMIT, LIMIT, Arc::new(|_| {}));
+        Module { root, around: Around { runner, role: Role::Alone, neighbour, applications } }
     }
 
     fn program(&self, name: &str, text: &str) {

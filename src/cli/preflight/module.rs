@@ -4,14 +4,15 @@ use crate::api::{Finding, Grade};
 use crate::config::checks::ready_to_start;
 use crate::config::paths::Paths;
 use crate::config::store::{ActiveModule, Installed, ModuleStore};
+use crate::config::units;
 use crate::config::userconfig::UserConfig;
+use crate::model::RunBy;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 const DATA_BYTES_LOW: u64 = 256 << 20;
 const DATA_BYTES_MIN: u64 = 4 << 20;
@@ -44,12 +45,9 @@ pub(super) fn look(paths: &Paths, store: &ModuleStore, installed: &Installed) ->
         say(Grade::Failure, "port", &text, "ss -ulpn names the process: end it, or move it");
     }
     for service in services(&active.config) {
-        if is_enabled(&service) {
-            let text = format!(
-                "its service {service} is started by systemd at boot too: on the secondary as well, \
-                 and before its directory is mirrored"
-            );
-            say(Grade::Failure, "autostart", &text, &format!("systemctl disable {service}"));
+        if units::is_enabled(&service) {
+            let text = format!("its service {}", units::starts_at_boot(&service));
+            say(Grade::Failure, "autostart", &text, &units::disable(&service));
         }
     }
     scripts(&active.dir.join("bin"), &mut findings);
@@ -80,19 +78,12 @@ fn services(config: &UserConfig) -> BTreeSet<String> {
     let watched = config.errd.iter().flat_map(|errd| &errd.procs).filter(|proc| proc.service);
     let listed = config.vars.iter().filter(|(name, _)| name == "SERVICES");
     let listed = listed.flat_map(|(_, value)| value.split([',', ' ']));
-    let names = watched.map(|proc| proc.name.as_str()).chain(listed);
+    let named = config.applications.iter().filter_map(|named| match &named.application.by {
+        RunBy::Unit(unit) => Some(unit.as_str()),
+        RunBy::Agent(_) => None,
+    });
+    let names = watched.map(|proc| proc.name.as_str()).chain(listed).chain(named);
     names.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
-}
-
-/// A systemd that hangs enables nothing, and leaves time for the rest of the look.
-fn is_enabled(service: &str) -> bool {
-    let mut asked = Command::new("timeout");
-    asked.args(["2", "systemctl", "is-enabled", "--", service]);
-    asked.stdin(Stdio::null()).stderr(Stdio::null());
-    asked.output().is_ok_and(|output| {
-        let word = String::from_utf8_lossy(&output.stdout);
-        ["enabled", "enabled-runtime"].contains(&word.trim())
-    })
 }
 
 fn scripts(bin: &Path, findings: &mut Vec<Finding>) {
@@ -150,6 +141,17 @@ fn in_path(program: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::userconfig::Surroundings;
+
+    #[test]
+    fn units_that_the_module_starts_are_looked_at() {
+        let text = "<safe><service mode=\"mirror\"><heart><heartbeat name=\"a\"/></heart><user>\
+                    <var name=\"SERVICES\" value=\"old\"/><unit name=\"web\"/></user>\
+                    </service></safe>";
+        let around = Surroundings::of(&Paths::system());
+        let config = UserConfig::parse(Path::new("u"), text, &around).unwrap().config;
+        assert_eq!(services(&config).into_iter().collect::<Vec<_>>(), ["old", "web.service"]);
+    }
 
     #[test]
     fn scripts_that_cannot_run_are_told_with_their_remedy() {

@@ -3,6 +3,7 @@ use super::Kind::{
     AbsolutePath, Choice, Count, Host, Netmask, RelativePath, Switch, Text, Time, Variable, Word,
 };
 use super::Unit::{Hours, Milliseconds, Minutes, Seconds};
+use super::applications::{OCF, UNIT};
 use super::checks::{CHECK, ERRD, FAILOVER, VHOST};
 use super::farm::{FARM, LOADBALANCING_LIST, VIRTUAL_INTERFACE};
 use super::{Rule, acting, attribute, blank, later, many, needless, once, required};
@@ -240,7 +241,7 @@ static USER: Rule = acting(
         attribute("logging", Choice(&["userlog", "none"]), Some("userlog")),
         attribute("userlogsize", Count(1, 1 << 30), Some("2048")),
     ],
-    &[many(&VAR)],
+    &[many(&VAR), many(&OCF), many(&UNIT)],
 );
 
 static VAR: Rule = acting("var", &[required("name", Variable), required("value", Text)], &[]);

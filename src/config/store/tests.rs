@@ -115,6 +115,19 @@ fn what_cannot_be_valid_is_not_installed() {
     assert!(!node.paths().modules_edited().exists());
 }
 
+/// It names what it starts.
+#[test]
+fn a_module_with_applications_needs_no_start_prim() {
+    let node = Node::new();
+    let text = CONFIG.replace("@DIR@", "/srv/x");
+    let text = text.replace("<user/>", "<user><unit name=\"x\"/></user>");
+    let mut tree = Tree::default();
+    tree.put("conf/userconfig.xml", 0o644, text.into_bytes());
+    let path = node.root.path().join("x.safe");
+    fs::write(&path, tree.to_bytes().unwrap()).unwrap();
+    node.store.install(&module("x"), Some(&path), None, false).unwrap();
+}
+
 #[test]
 fn a_mistake_in_the_edited_copy_leaves_the_applied_one() {
     let node = Node::new();

@@ -5,7 +5,7 @@ use crate::config::findings::quoted;
 use crate::config::grammar::Node;
 use crate::config::values::{self, Host};
 
-fn action(text: &str) -> ErrorAction {
+pub(super) fn action(text: &str) -> ErrorAction {
     match text {
         "restart" => ErrorAction::Restart,
         "stopstart" => ErrorAction::StopStart,
@@ -307,6 +307,7 @@ mod tests {
                 CheckerKind::Interface { local_addr, .. } => local_addr,
                 CheckerKind::Module { addr, .. } => addr.expect("an address"),
                 CheckerKind::SplitBrain { arg, .. } | CheckerKind::Custom { arg, .. } => arg,
+                CheckerKind::Application { resource } => resource,
             })
             .collect();
         let one = "fd00::1";

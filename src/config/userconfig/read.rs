@@ -58,6 +58,7 @@ impl Reader<'_> {
         super::heart::choose_flow(&mut heartbeats, flow.as_deref());
         let (user, vars) = self.user(service);
         let checkers = self.checkers(service);
+        let applications = self.applications(service);
         UserConfig {
             mode,
             boot: match service.text("boot") {
@@ -79,18 +80,22 @@ impl Reader<'_> {
                 "ping" => Quorum::Ping,
                 _ => Quorum::BothAlone,
             },
-            start_checked: service.text("start") == "checked",
+            start_checked: match service.given("start") {
+                Some(said) => said == "checked",
+                None => !applications.is_empty(),
+            },
             heart,
             heartbeats,
             tcp_reset: service.child("vip").is_some_and(|vip| vip.switch("tcpreset")),
             vips: vip,
             rfs,
             errd: self.errd(service),
-            failover_rules: self.failover_rules(service, &checkers),
+            failover_rules: self.failover_rules(service, &checkers, &applications),
             rules_period: last_time(service, "period", builtin::PERIOD),
             rules_handle_time: last_time(service, "handle_time", builtin::HANDLE_TIME),
             checkers,
             user,
+            applications,
             vars,
             virtual_hosts: self.virtual_hosts(service),
             macros: Vec::new(),

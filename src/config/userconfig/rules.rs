@@ -5,6 +5,7 @@ use super::*;
 use crate::config::findings::{did_you_mean, quoted};
 use crate::config::grammar::Node;
 use crate::config::xml::Text;
+use crate::model::RunBy;
 use crate::rules::builtin::{self, Chosen};
 use crate::rules::{
     Action, Found, Rule, Statement, SyntaxError, UserRules, language, lua, unsupported,
@@ -12,13 +13,15 @@ use crate::rules::{
 use std::collections::BTreeSet;
 
 impl Reader<'_> {
-    /// `checkers`: those of the module, which have rules of their own.
+    /// `checkers`, `applications`: those of the module, which have rules of their own.
     pub(super) fn failover_rules(
         &mut self,
         service: Node<'_>,
         checkers: &[Checker],
+        applications: &[NamedApplication],
     ) -> Vec<FailoverRules> {
         let builtin = builtin::fixed().into_iter().chain(checkers.iter().filter_map(checker_rule));
+        let builtin = builtin.chain(applications.iter().filter_map(application_rule));
         let mut labels: BTreeSet<String> = builtin.map(|rule| rule.label).collect();
         labels.insert(builtin::IMPLICIT_WAKEUP.to_owned());
         let mut found = Vec::new();
@@ -111,11 +114,17 @@ impl UserConfig {
     pub fn rules(&self, implied: &[Checker]) -> RuleSet {
         let mut builtin = builtin::fixed();
         builtin.extend(self.checkers.iter().chain(implied).filter_map(checker_rule));
+        let at_once: Vec<Rule> = self.applications.iter().filter_map(application_rule).collect();
+        builtin.extend(at_once.iter().cloned());
         let users = self
             .failover_rules
             .iter()
             .map(|block| UserRules { extends: block.extends, statements: &block.statements });
-        crate::rules::combine(builtin, users)
+        let mut set = crate::rules::combine(builtin, users);
+        // One that the module wrote itself is a rule like any other.
+        let built_in = at_once.into_iter().filter(|rule| set.rules.contains(rule));
+        set.at_once = built_in.map(|rule| rule.label).collect();
+        set
     }
 
     /// Period and handle time of the rules.
@@ -133,18 +142,31 @@ fn checker_rule(checker: &Checker) -> Option<Rule> {
         CheckerKind::Interface { .. }
         | CheckerKind::Address { .. }
         | CheckerKind::Module { .. }
+        | CheckerKind::Application { .. }
         | CheckerKind::SplitBrain { .. } => return None,
     };
-    let action = match checker.action {
-        ErrorAction::Restart => Action::Restart,
-        ErrorAction::StopStart => Action::StopStart,
-        ErrorAction::Stop => Action::Stop,
-        ErrorAction::Wait => Action::Wait,
-        ErrorAction::Swap => Action::Swap,
-        // Programs belong to watched processes.
-        ErrorAction::Nothing | ErrorAction::Program(_) => return None,
+    Some(builtin::of_checker(kind, &checker.ident, rule_action(&checker.action)?))
+}
+
+/// `o_<ident>`, `u_<ident>`: what follows when the monitor says down.
+fn application_rule(named: &NamedApplication) -> Option<Rule> {
+    let kind = match named.application.by {
+        RunBy::Agent(_) => Chosen::Ocf,
+        RunBy::Unit(_) => Chosen::Unit,
     };
-    Some(builtin::of_checker(kind, &checker.ident, action))
+    Some(builtin::of_checker(kind, &named.application.ident, rule_action(&named.action)?))
+}
+
+fn rule_action(action: &ErrorAction) -> Option<Action> {
+    match action {
+        ErrorAction::Restart => Some(Action::Restart),
+        ErrorAction::StopStart => Some(Action::StopStart),
+        ErrorAction::Stop => Some(Action::Stop),
+        ErrorAction::Wait => Some(Action::Wait),
+        ErrorAction::Swap => Some(Action::Swap),
+        // Programs belong to watched processes.
+        ErrorAction::Nothing | ErrorAction::Program(_) => None,
+    }
 }
 
 #[cfg(test)]

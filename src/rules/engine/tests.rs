@@ -53,6 +53,22 @@ fn an_action_comes_after_the_handle_time_and_once() {
     assert_eq!((story.at(1_000), story.deadline()), (String::new(), None));
 }
 
+/// What it looks at was confirmed by a second look already.
+#[test]
+fn some_rules_act_at_once_and_wait_like_others_when_they_are_refused() {
+    let mut story =
+        Story::new("a: if (x.a == down) then restart(); b: if (x.b == down) then restart();");
+    story.engine = story.engine.at_once(&["a".to_owned()]);
+    story.set("x.b", "down");
+    story.set("x.a", "down");
+    assert_eq!(story.at(100), "a");
+    story.engine.rearm(Moment(100));
+    assert_eq!((story.at(101), story.deadline()), (String::new(), Some(115)));
+    story.set("x.b", "up");
+    assert_eq!(story.at(114), "");
+    assert_eq!(story.at(115), "a");
+}
+
 #[test]
 fn a_break_begins_the_handle_time_again() {
     let mut story = Story::new("a: if (x.a == down) then restart();");
