@@ -156,6 +156,8 @@ pub struct Rfs {
     pub return_bytes_per_second: Option<u64>,
     /// `nbrei`: parallel streams of the return.
     pub return_streams: u32,
+    /// `scripts`: `_rfs_callback` is called.
+    pub callbacks: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,6 +20,7 @@
 mod admit;
 mod alone;
 mod answers;
+mod callback;
 mod context;
 mod errors;
 mod facts;

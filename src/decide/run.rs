@@ -50,6 +50,11 @@ impl Machine {
             {
                 Answer::Bad(format!("start_prim ended with exit code {code}"))
             }
+            (Step::Script { script, .. }, Outcome::Exit(code))
+                if *code != 0 && script.callback().is_some() =>
+            {
+                Answer::Bad(format!("ended with exit code {code}"))
+            }
             (_, Outcome::Done | Outcome::Exit(_) | Outcome::Reply(PeerReply::Done)) => Answer::Good,
             (_, Outcome::Reply(PeerReply::Refused { reason }) | Outcome::Failed(reason)) => {
                 Answer::Bad(reason.clone())
@@ -65,6 +70,11 @@ impl Machine {
             return;
         }
         match step {
+            Step::Script { script, .. } | Step::Await { script, .. }
+                if script.callback().is_some() =>
+            {
+                self.callback_failed(script, &reason);
+            }
             Step::Script { script: Script::StartPrim, .. } if cx.policy.start_checked => {
                 cx.because(format!("stopped: {reason}"));
                 cx.memory.running = false;
@@ -222,6 +232,11 @@ impl Machine {
     fn take(&mut self, step: Step) {
         let job = match &step {
             Step::Script { .. } | Step::Await { .. } if !self.cx.policy.scripts => return,
+            Step::Script { script, .. } | Step::Await { script, .. }
+                if script.callback().is_some() && !self.cx.policy.callbacks =>
+            {
+                return;
+            }
             Step::Await { script, force } => Job::Await { script: *script, force: *force },
             Step::Script { script, force } => {
                 let Some(walk) = &self.cx.walk else { return };
@@ -229,6 +244,7 @@ impl Machine {
                 if let Some(last) = args.last_mut() {
                     *last = table::word(walk, *script).as_str().to_owned();
                 }
+                args.splice(..0, script.callback().map(str::to_owned));
                 Job::Script { script: *script, args, force: *force }
             }
             Step::TakeAddress => Job::TakeAddress,

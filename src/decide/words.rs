@@ -45,6 +45,8 @@ pub struct Policy {
     pub replicates: bool,
     /// `false`: no `<user>`, no script runs.
     pub scripts: bool,
+    /// `rfs scripts="on"`: `_rfs_callback` is called.
+    pub callbacks: bool,
     /// `failover=`; the durable user setting overrides it.
     pub failover: bool,
     pub defaultprim: DefaultPrim,
@@ -80,6 +82,10 @@ pub enum Script {
     StopBoth,
     Poststop,
     Transition,
+    /// `_rfs_callback _rfs_pritoscd`: a primary that stays up becomes secondary.
+    RfsPritoscd,
+    /// `_rfs_callback _rfs_startsynch`: the copy here is about to be overwritten.
+    RfsStartsynch,
 }
 
 impl Script {
@@ -96,6 +102,16 @@ impl Script {
             Script::StopBoth => "stop_both",
             Script::Poststop => "poststop",
             Script::Transition => "transition",
+            Script::RfsPritoscd | Script::RfsStartsynch => "_rfs_callback",
+        }
+    }
+
+    /// What `_rfs_callback` is told first: the edge at which it is called.
+    pub fn callback(self) -> Option<&'static str> {
+        match self {
+            Script::RfsPritoscd => Some("_rfs_pritoscd"),
+            Script::RfsStartsynch => Some("_rfs_startsynch"),
+            _ => None,
         }
     }
 

@@ -160,9 +160,10 @@ impl Hands {
         Outcome::Failed(result.describe())
     }
 
-    /// The configured time limits of stop scripts.
+    /// The configured time limits of stop scripts, and of call-backs: nobody serves meanwhile.
     fn limited(&self, call: ScriptCall, script: Script, force: bool) -> ScriptCall {
-        match self.site.active.config.user.as_ref().filter(|_| script.is_stop()) {
+        let ends = script.is_stop() || script.callback().is_some();
+        match self.site.active.config.user.as_ref().filter(|_| ends) {
             Some(user) if force => call.within(user.force_stop, Overrun::WholeModule),
             Some(user) => call.within(user.nice_stop, Overrun::Script),
             None => call,
@@ -221,7 +222,7 @@ impl Hands {
         let word = match (script, force) {
             (_, true) => Some("force"),
             (Script::Prestart, false) => Some("start"),
-            _ => None,
+            _ => script.callback(),
         };
         let journal = self.journal.clone();
         let name = script.file_name();
@@ -279,5 +280,35 @@ fn file_of(script: Script) -> File {
         Script::StopBoth => File::StopBoth,
         Script::Poststop => File::Poststop,
         Script::Transition => File::Transition,
+        Script::RfsPritoscd | Script::RfsStartsynch => File::Other(script.file_name().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Fixture;
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[tokio::test]
+    async fn a_call_back_is_told_its_edge_first_and_its_code_is_handed_on() {
+        let module = Fixture::new("<user/>").await;
+        let hands = &module.control.hands;
+        let bin = module.control.site.active.dir.join("bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        let path = bin.join("_rfs_callback");
+        std::fs::write(&path, "#!/bin/sh\necho \"$*\" > \"$0.told\"\nexit 2\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let words = ["_rfs_startsynch", "WAIT", "SECOND", "start"];
+        let args = words.map(str::to_owned).to_vec();
+        let job = Job::Script { script: Script::RfsStartsynch, args, force: false };
+        assert_eq!(hands.carry_out(1, job, false).await, Outcome::Exit(2));
+        let told = std::fs::read_to_string(bin.join("_rfs_callback.told")).unwrap();
+        assert_eq!(told.trim(), words.join(" "));
+        assert!(
+            module.log().contains("Script _rfs_callback \"_rfs_startsynch\""),
+            "{}",
+            module.log()
+        );
     }
 }

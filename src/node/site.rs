@@ -67,6 +67,7 @@ impl Site {
             peer: self.peer.clone(),
             replicates: config.rfs.is_some(),
             scripts: config.user.is_some(),
+            callbacks: config.rfs.as_ref().is_some_and(|rfs| rfs.callbacks),
             failover: config.failover,
             defaultprim: match &config.defaultprim {
                 Configured::Alone => DefaultPrim::Alone,

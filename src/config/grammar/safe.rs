@@ -203,7 +203,7 @@ static RFS: Rule = acting(
             "a copy that is not up to date never becomes primary by its age",
         ),
         later(attribute("syncat", Text, None), &[""], "replication is always in real time"),
-        later(attribute("scripts", Switch, None), &["off", "no"], "_rfs_callback is not called"),
+        attribute("scripts", Switch, None),
         needless(attribute("roflags", Text, None), &[], WINDOWS),
         needless(attribute("allocthreshold", Text, None), &[], WINDOWS),
         needless(attribute("nfsbox_options", Text, None), &[], WINDOWS),

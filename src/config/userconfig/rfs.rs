@@ -43,6 +43,7 @@ impl Reader<'_> {
             flow: self.flow(node),
             return_bytes_per_second: kb.filter(|kb| *kb > 0).map(|kb| kb.saturating_mul(1024)),
             return_streams: node.count("nbrei") as u32,
+            callbacks: node.switch("scripts"),
         })
     }
 
