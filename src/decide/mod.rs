@@ -292,7 +292,10 @@ impl Machine {
                 self.cx.log('U', "action-boot", format!("Action {name} called at boot time"));
             }
         }
-        let counts = matches!(wish, Wish::Restart | Wish::StopStart | Wish::Wait { .. });
+        let counts = matches!(
+            wish,
+            Wish::Restart | Wish::RestartServices { .. } | Wish::StopStart | Wish::Wait { .. }
+        );
         let by_itself = matches!(caller, Caller::Identity(_) | Caller::Rule(_));
         if counts && by_itself && self.stops() {
             // What ends while a module stops, or has stopped, is no error of it.

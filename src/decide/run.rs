@@ -5,7 +5,7 @@ use super::context::Following;
 use super::facts::Engine;
 use super::limits;
 use super::walk::{Kind, Step, Walk};
-use super::words::{Action, Ending, Event, Job, Outcome, Script};
+use super::words::{Action, Ending, Event, Job, Outcome, SERVICES, Script};
 use super::{Machine, Part, alone, prim, second, stop, table, wait};
 use crate::model::{EngineCommand, EngineEvent, PeerMessage, PeerReply, Role};
 
@@ -245,6 +245,9 @@ impl Machine {
                     *last = table::word(walk, *script).as_str().to_owned();
                 }
                 args.splice(..0, script.callback().map(str::to_owned));
+                if let Some(services) = &walk.services {
+                    args.extend([SERVICES.to_owned(), services.clone()]);
+                }
                 Job::Script { script: *script, args, force: *force }
             }
             Step::TakeAddress => Job::TakeAddress,

@@ -252,6 +252,13 @@ pub(super) fn restart(role: Role) -> Walk {
     Walk::new(Kind::Restart, role, role, Word::Start).scripts(scripts(role, role))
 }
 
+/// The two scripts of the application that are told which of its services they restart.
+pub(super) fn restart_services(role: Role, services: String) -> Walk {
+    let walk = Walk::new(Kind::Restart, role, role, Word::Start)
+        .scripts(&[(StopPrim, true), (StartPrim, false)]);
+    Walk { services: Some(services), ..walk }
+}
+
 /// The engine died and nobody can take over: start it again beneath the application, then restart
 /// the application, whose open files are gone.
 pub(super) fn revive() -> Walk {

@@ -252,7 +252,7 @@ impl Wait {
                 self.decide(start, cx.now);
                 Ok("wakeup".to_owned())
             }
-            Wish::Restart | Wish::Swap => {
+            Wish::Restart | Wish::RestartServices { .. } | Wish::Swap => {
                 Err(cx.wrong_state(Role::Wait, wish, "a module that is ALONE, PRIM or SECOND"))
             }
             Wish::Stop

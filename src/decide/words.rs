@@ -67,6 +67,10 @@ pub struct Policy {
     pub automatic_reboot: bool,
 }
 
+/// Behind the arguments of a script that restarts some services only: their names follow, as one
+/// argument.
+pub const SERVICES: &str = "-Services";
+
 /// The scripts of a module, by their names in its `bin`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -192,6 +196,11 @@ pub enum Wish {
     ForceStop,
     StopStart,
     Restart,
+    /// Only these services of the application, in place: their names as `-Services` of
+    /// `stop_prim` and `start_prim` (`restart_services=` of `<errd>`).
+    RestartServices {
+        services: String,
+    },
     Swap,
     /// Block in WAIT (failover rule `wait`).
     Wait {
@@ -215,7 +224,7 @@ impl Wish {
             Wish::Stop => "stop",
             Wish::ForceStop => "forcestop",
             Wish::StopStart => "stopstart",
-            Wish::Restart => "restart",
+            Wish::Restart | Wish::RestartServices { .. } => "restart",
             Wish::Swap => "swap",
             Wish::Wait { .. } => "wait",
             Wish::Wakeup => "wakeup",

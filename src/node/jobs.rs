@@ -9,7 +9,7 @@ use crate::actions::script::{
 };
 use crate::actions::vip::Probe;
 use crate::checkers;
-use crate::decide::{Event, Job, Outcome, Script};
+use crate::decide::{Event, Job, Outcome, SERVICES, Script};
 use crate::logbook::texts;
 use crate::model::{NodeName, PeerMessage, Role};
 use crate::peer::PeersHandle;
@@ -260,8 +260,9 @@ async fn mention_all(peers: PeersHandle, peer: NodeName, mut waiting: mpsc::Rece
     }
 }
 
-/// The role that a script's arguments lead to: `[force] current next action`.
+/// The role that a script's arguments lead to: `[force] current next action [-Services NAMES]`.
 fn role_in(args: &[String]) -> Role {
+    let args = args.split(|arg| arg == SERVICES).next().unwrap_or_default();
     let next = args.len().checked_sub(2).and_then(|at| args.get(at)).map_or("", String::as_str);
     let roles = [Role::Stop, Role::Wait, Role::Alone, Role::Prim, Role::Second];
     roles.into_iter().find(|role| role.as_str() == next).unwrap_or(Role::Wait)
@@ -289,6 +290,14 @@ mod tests {
     use super::super::tests::Fixture;
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_role_stands_before_the_services() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(role_in(&words("force ALONE PRIM stop")), Role::Prim);
+        assert_eq!(role_in(&words("ALONE ALONE start -Services a,b")), Role::Alone);
+        assert_eq!(role_in(&words("_rfs_pritoscd PRIM SECOND start")), Role::Second);
+    }
 
     #[tokio::test]
     async fn a_call_back_is_told_its_edge_first_and_its_code_is_handed_on() {

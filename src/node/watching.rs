@@ -14,7 +14,7 @@ use super::site::Site;
 use crate::actions::script::{Script, ScriptCall, ScriptRunner};
 use crate::checkers::connections::Count;
 use crate::checkers::{self, Around, Neighbour, Reading, Running, errd::ProcReading};
-use crate::config::userconfig::{Checker, CheckerKind, Errd, ErrorAction, When};
+use crate::config::userconfig::{Checker, CheckerKind, Errd, ErrorAction, Proc, When};
 use crate::decide::{Caller, Wish};
 use crate::logbook::{Level, texts};
 use crate::model::Role;
@@ -286,18 +286,12 @@ impl Control {
         if reading.up {
             return;
         }
-        let wish = match &proc.action {
-            ErrorAction::Nothing => return,
-            ErrorAction::Restart => Wish::Restart,
-            ErrorAction::StopStart => Wish::StopStart,
-            ErrorAction::Stop => Wish::Stop,
-            ErrorAction::Swap => Wish::Swap,
-            ErrorAction::Wait => Wish::Wait { reason: reading.why },
-            ErrorAction::Program(exec) => {
-                return self.cure(number, exec.clone(), &reading.resource);
-            }
-        };
-        self.act_for_process(wish).await;
+        if let ErrorAction::Program(exec) = &proc.action {
+            return self.cure(number, exec.clone(), &reading.resource);
+        }
+        if let Some(wish) = wish_for(&proc, reading.why) {
+            self.act_for_process(wish).await;
+        }
     }
 
     /// What was refused is looked at anew, and so asked for again if it still holds.
@@ -330,6 +324,21 @@ impl Control {
                 self.act_for_process(Wish::StopStart).await;
             }
         }
+    }
+}
+
+/// What is asked for when a watched process is gone; a program of the module is asked for nothing.
+fn wish_for(proc: &Proc, why: String) -> Option<Wish> {
+    match (&proc.action, &proc.restart_services) {
+        (ErrorAction::Nothing | ErrorAction::Program(_), _) => None,
+        (ErrorAction::Restart, Some(services)) if proc.service => {
+            Some(Wish::RestartServices { services: services.clone() })
+        }
+        (ErrorAction::Restart, _) => Some(Wish::Restart),
+        (ErrorAction::StopStart, _) => Some(Wish::StopStart),
+        (ErrorAction::Stop, _) => Some(Wish::Stop),
+        (ErrorAction::Swap, _) => Some(Wish::Swap),
+        (ErrorAction::Wait, _) => Some(Wish::Wait { reason: why }),
     }
 }
 

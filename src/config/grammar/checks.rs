@@ -20,11 +20,7 @@ static PROC: Rule = acting(
         attribute("action", Word(128), Some("stopstart")),
         attribute("class", Word(64), Some("prim")),
         attribute("start_after", Count(0, 1_000_000), Some("0")),
-        later(
-            attribute("restart_services", Text, None),
-            &[],
-            "the action restart restarts the whole application",
-        ),
+        attribute("restart_services", Text, None),
     ],
     &[],
 );

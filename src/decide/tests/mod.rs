@@ -5,6 +5,7 @@ mod deaths;
 mod engine;
 mod faults;
 mod reboots;
+mod services;
 mod single;
 mod table;
 mod world;

@@ -37,6 +37,23 @@ async fn a_checker_that_does_not_run_keeps_no_module_from_starting() {
     }
 }
 
+#[test]
+fn services_are_restarted_by_name_where_the_module_says_so() {
+    let text = "<safe><service mode='mirror'><heart><heartbeat name='a'/></heart><user/><errd>\
+        <proc name='db' service='yes' action='restart' restart_services='db, web'/>\
+        <proc name='web' service='yes' action='restart'/>\
+        <proc name='x' action='restart' restart_services='db'/></errd></service></safe>";
+    let around = crate::config::userconfig::Surroundings::of(&crate::config::Paths::system());
+    let path = std::path::Path::new("u");
+    let config = crate::config::UserConfig::parse(path, text, &around).unwrap().config;
+    let procs = config.errd.unwrap().procs;
+    let wishes: Vec<_> = procs.iter().map(|proc| wish_for(proc, String::new())).collect();
+    let services = Some(Wish::RestartServices { services: "db, web".to_owned() });
+    assert_eq!(wishes, [services, Some(Wish::Restart), Some(Wish::Restart)]);
+    let notes: Vec<String> = config.notes.iter().map(ToString::to_string).collect();
+    assert!(notes.len() == 1 && notes[0].contains("restart_services"), "{notes:?}");
+}
+
 #[tokio::test]
 async fn a_rule_names_the_checkers_that_it_looks_at() {
     let tcp = |ident: &str, port: u16| {
