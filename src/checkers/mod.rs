@@ -95,15 +95,9 @@ pub fn start(
             let probe = network::Address::new(addr);
             tasks.spawn(watch(probe, Pace::local(interval), report("ip", "ipcheck")));
         }
-        CheckerKind::Module { secure: true, name, .. } => {
-            return Err(Refused(format!(
-                "module.{} cannot be checked: secure=\"on\" asks for the state of {name} over \
-                 HTTPS, which Lockstep does not speak yet; write secure=\"off\"",
-                checker.ident
-            )));
-        }
-        CheckerKind::Module { name, addr: Some(host), port, interval, timeout, .. } => {
-            let probe = module::Remote { name, host, port, timeout };
+        CheckerKind::Module { name, addr: Some(host), port, interval, timeout, secure } => {
+            let authorities = secure.then_some(module::of_system as module::Authorities);
+            let probe = module::Remote { name, host, port, timeout, authorities };
             tasks.spawn(watch(probe, Pace::remote(interval), report("module", "modulecheck")));
         }
         CheckerKind::Module { name, addr: None, interval, .. } => {

@@ -359,13 +359,9 @@ async fn run(
     }
 }
 
-/// `false`: a witness is asked at a decision, and what is not spoken yet is a note of the
-/// configuration. Neither has a resource that a start could wait for.
+/// `false`: a witness is asked at a decision; it has no resource that a start could wait for.
 fn runs(checker: &Checker) -> bool {
-    !matches!(
-        checker.kind,
-        CheckerKind::SplitBrain { .. } | CheckerKind::Module { secure: true, .. }
-    )
+    !matches!(checker.kind, CheckerKind::SplitBrain { .. })
 }
 
 /// A channel into the module's own.

@@ -2,7 +2,7 @@
 use super::Kind::{Choice, Count, Host, Pattern, Switch, Text, Time, Word};
 use super::Unit::{Milliseconds, Seconds};
 use super::{
-    AttributeRule, Rule, Standing, acting, attribute, blank, later, many, needless, once, required,
+    AttributeRule, Rule, Standing, acting, attribute, blank, many, needless, once, required,
 };
 
 pub(super) static ERRD: Rule =
@@ -108,11 +108,7 @@ static MODULE_TO: Rule = acting(
         attribute("port", Count(1, 65535), Some("9010")),
         INTERVAL,
         TIMEOUT,
-        later(
-            attribute("secure", Switch, Some("off")),
-            &["off", "no"],
-            "other nodes are asked over HTTP only, so this checker does not run",
-        ),
+        attribute("secure", Switch, Some("off")),
     ],
     &[],
 );

@@ -1,5 +1,5 @@
-//! Goal: what a watch has said counts as long as it runs, and a checker that does not run holds up
-//! nobody.
+//! Goal: what a watch has said counts as long as it runs, and only a checker that runs holds up a
+//! start.
 use super::super::tests::Fixture;
 use super::*;
 
@@ -20,20 +20,17 @@ async fn a_repair_counts_only_while_its_watch_runs() {
     assert!(acted(&module), "{}", module.log());
 }
 
-/// `secure="on"` is understood and does not run: no rule waits for what it will never say.
+/// A witness that nobody has asked yet, and a module over HTTPS that has not answered yet.
 #[tokio::test]
-async fn a_checker_that_does_not_run_keeps_no_module_from_starting() {
-    let inside = "<check><module name=\"storage\"><to addr=\"192.0.2.1\" secure=\"on\"/>\
-                  </module></check>";
-    let mut module = Fixture::new(inside).await;
-    for turn in ["in STOP", "in WAIT"] {
+async fn a_start_waits_for_a_checker_that_runs_and_for_no_other() {
+    let witness = "<splitbrain ident=\"w\" arg=\"192.0.2.1\"/>";
+    let secure = "<module name=\"storage\"><to addr=\"192.0.2.1\" secure=\"on\"/></module>";
+    for (inside, waits) in [(witness, None), (secure, Some("module.storage_192.0.2.1"))] {
+        let mut module = Fixture::new(&format!("<check>{inside}</check>")).await;
         module.control.watch_turn().await;
-        let gate = &module.control.machine.facts().gate;
-        assert_eq!(*gate, None, "{turn}");
-        let told = module.control.resources.all();
-        assert!(!told.iter().any(|one| one.name.starts_with("module.")), "{turn}: {told:?}");
-        let start = Wish::Start(crate::decide::StartKind::Normal);
-        module.control.wish(start, Caller::Boot).await;
+        let gate = module.control.machine.facts().gate.clone();
+        assert_eq!(gate.is_some(), waits.is_some(), "{gate:?}");
+        assert!(waits.is_none_or(|name| gate.unwrap().reason.contains(name)));
     }
 }
 
