@@ -154,6 +154,8 @@ pub struct Rfs {
     pub flow: Option<String>,
     /// `reiallowedbw`, in bytes a second.
     pub return_bytes_per_second: Option<u64>,
+    /// `reidetail`: a line of the log for each file of a return.
+    pub return_detail: bool,
     /// `nbrei`: parallel streams of the return.
     pub return_streams: u32,
     /// `scripts`: `_rfs_callback` is called.

@@ -14,6 +14,7 @@ mod behind;
 mod compare_dirs;
 mod compare_files;
 mod control;
+mod detail;
 mod entries;
 mod failures;
 mod follower;

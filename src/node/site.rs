@@ -115,6 +115,7 @@ impl Site {
             pki_dir: self.paths.pki(),
             link_timeout_ms: Some(millis(self.link_timeout())),
             return_bytes_per_second: rfs.return_bytes_per_second,
+            return_detail: rfs.return_detail,
         }))
     }
 

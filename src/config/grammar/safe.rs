@@ -169,7 +169,7 @@ static RFS: Rule = acting(
             &["0"],
             "the return commits by itself",
         ),
-        later(attribute("reidetail", Switch, None), &["off", "no"], "the log has no line per file"),
+        attribute("reidetail", Switch, None),
         attribute("reiallowedbw", Count(0, i64::MAX), None),
         later(
             attribute("locktimeout", Time(Seconds, 1), None),

@@ -42,6 +42,7 @@ impl Reader<'_> {
             level,
             flow: self.flow(node),
             return_bytes_per_second: kb.filter(|kb| *kb > 0).map(|kb| kb.saturating_mul(1024)),
+            return_detail: node.switch("reidetail"),
             return_streams: node.count("nbrei") as u32,
             callbacks: node.switch("scripts"),
         })
