@@ -12,6 +12,7 @@ mod custom;
 mod echo;
 pub mod errd;
 mod module;
+mod mounted;
 mod network;
 mod ping;
 mod processes;
@@ -104,6 +105,10 @@ pub fn start(
             let probe = module::Local { name, neighbour: around.neighbour.clone() };
             let pace = Pace::local(interval.min(module::LOCAL_POLL));
             tasks.spawn(watch(probe, pace, report("module", "modulecheck")));
+        }
+        CheckerKind::Mounted { dirs, interval, limit } => {
+            let probe = mounted::Mounted::new(dirs, limit);
+            tasks.spawn(watch(probe, Pace::local(interval), report("rfs", "rfscheck")));
         }
         CheckerKind::Custom { exec, arg } => {
             let resource = format!("custom.{}", checker.ident);

@@ -158,6 +158,10 @@ pub struct Rfs {
     pub return_detail: bool,
     /// `nbrei`: parallel streams of the return.
     pub return_streams: u32,
+    /// `checkintv`: how often the mounted directories are asked, and
+    pub probe_interval: Duration,
+    /// `checktime`: how long they may take to answer.
+    pub probe_limit: Duration,
     /// `scripts`: `_rfs_callback` is called.
     pub callbacks: bool,
 }
@@ -292,6 +296,12 @@ pub enum CheckerKind {
         timeout: Duration,
         /// Asked over HTTPS.
         secure: bool,
+    },
+    /// The replicated directories answer a null request within `limit`.
+    Mounted {
+        dirs: Vec<PathBuf>,
+        interval: Duration,
+        limit: Duration,
     },
     SplitBrain {
         exec: String,

@@ -27,6 +27,8 @@ use tokio::sync::mpsc;
 const QUEUE: usize = 64;
 /// Who acts when a watched process is gone.
 const ERRD: &str = "errd";
+/// Who acts when a replicated directory does not answer.
+const MOUNTED_BY: &str = "rfscheck";
 
 /// What the module's task is told by its watches.
 pub enum Seen {
@@ -239,7 +241,7 @@ impl Control {
 
     pub(super) async fn saw(&mut self, seen: Seen) {
         match seen {
-            Seen::Reading(number, reading) => self.read(number, &reading),
+            Seen::Reading(number, reading) => self.read(number, &reading).await,
             Seen::Process(number, process) => self.process(number, process).await,
             Seen::Count(count) => self.counted(&count),
             Seen::Cured(number, cured) => self.cured(number, cured).await,
@@ -247,7 +249,7 @@ impl Control {
         self.show();
     }
 
-    fn read(&mut self, number: u64, reading: &Reading) {
+    async fn read(&mut self, number: u64, reading: &Reading) {
         let watch = self.watching.running.get(&reading.resource);
         if watch.is_none_or(|(known, _)| *known != number) {
             return;
@@ -255,6 +257,12 @@ impl Control {
         self.note_why(reading);
         let value = if reading.up { "up" } else { "down" };
         self.set_resource(&reading.resource, value, reading.by);
+        // The contract has no rule for it: the action is its own, and at once.
+        let mounted = reading.by == MOUNTED_BY && !reading.up;
+        if mounted && !self.wish(Wish::StopStart, Caller::Identity(reading.by.to_owned())).await {
+            // Refused: looked at anew, and asked for again if it still holds.
+            self.watching.running.remove(&reading.resource);
+        }
     }
 
     fn note_why(&mut self, reading: &Reading) {

@@ -187,16 +187,8 @@ static RFS: Rule = acting(
             &["1"],
             "one connection carries all",
         ),
-        later(
-            attribute("checktime", Time(Milliseconds, 1), None),
-            &[],
-            "the replicated directories are not probed",
-        ),
-        later(
-            attribute("checkintv", Time(Seconds, 1), None),
-            &[],
-            "the replicated directories are not probed",
-        ),
+        attribute("checktime", Time(Milliseconds, 1), Some("220000ms")),
+        attribute("checkintv", Time(Seconds, 1), Some("120s")),
         later(
             attribute("syncdelta", Time(Minutes, 0), None),
             &["0m", "0", "1", "1m"],

@@ -312,6 +312,7 @@ mod tests {
                 CheckerKind::Interface { local_addr, .. } => local_addr,
                 CheckerKind::Module { addr, .. } => addr.expect("an address"),
                 CheckerKind::SplitBrain { arg, .. } | CheckerKind::Custom { arg, .. } => arg,
+                CheckerKind::Mounted { .. } => unreachable!("nobody writes it"),
             })
             .collect();
         let one = "fd00::1";

@@ -44,6 +44,8 @@ impl Reader<'_> {
             return_bytes_per_second: kb.filter(|kb| *kb > 0).map(|kb| kb.saturating_mul(1024)),
             return_detail: node.switch("reidetail"),
             return_streams: node.count("nbrei") as u32,
+            probe_interval: node.time("checkintv"),
+            probe_limit: node.time("checktime"),
             callbacks: node.switch("scripts"),
         })
     }

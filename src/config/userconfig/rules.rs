@@ -133,6 +133,7 @@ fn checker_rule(checker: &Checker) -> Option<Rule> {
         CheckerKind::Interface { .. }
         | CheckerKind::Address { .. }
         | CheckerKind::Module { .. }
+        | CheckerKind::Mounted { .. }
         | CheckerKind::SplitBrain { .. } => return None,
     };
     let action = match checker.action {

@@ -34,6 +34,25 @@ async fn a_start_waits_for_a_checker_that_runs_and_for_no_other() {
     }
 }
 
+/// `rfs checktime=`: no rule stands between a directory that does not answer and a stopstart.
+#[tokio::test]
+async fn a_directory_that_does_not_answer_restarts_the_module() {
+    let dir = tempfile::tempdir().unwrap();
+    let inside = format!("<rfs><replicated dir='{}'/></rfs>", dir.path().display());
+    let mut module = Fixture::new(&inside).await;
+    let names: Vec<String> = module.control.watching.checkers.iter().map(resource).collect();
+    assert_eq!(names, ["rfs.mounted"]);
+    let running = (3, Running::default());
+    module.control.watching.running.insert(names[0].clone(), running);
+    let reading = |up| Reading { resource: names[0].clone(), up, why: "x".into(), by: "rfscheck" };
+    let acted = |module: &Fixture| module.log().contains("Action stopstart called by rfscheck");
+    module.control.saw(Seen::Reading(3, reading(true))).await;
+    assert!(!acted(&module), "{}", module.log());
+    module.control.saw(Seen::Reading(3, reading(false))).await;
+    assert!(acted(&module), "{}", module.log());
+    assert!(module.control.watching.running.is_empty(), "refused in STOP: looked at anew");
+}
+
 #[test]
 fn services_are_restarted_by_name_where_the_module_says_so() {
     let text = "<safe><service mode='mirror'><heart><heartbeat name='a'/></heart><user/><errd>\
