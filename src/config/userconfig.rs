@@ -154,6 +154,10 @@ pub struct Rfs {
     pub flow: Option<String>,
     /// `reiallowedbw`, in bytes a second.
     pub return_bytes_per_second: Option<u64>,
+    /// `locktimeout`: a secondary that acknowledges nothing for so long is dropped.
+    pub lock_timeout: Duration,
+    /// `sendtimeout`: a link that is silent for so long is down.
+    pub send_timeout: Duration,
     /// `reidetail`: a line of the log for each file of a return.
     pub return_detail: bool,
     /// `nbrei`: parallel streams of the return.

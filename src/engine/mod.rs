@@ -35,6 +35,7 @@ mod run;
 mod session;
 mod stats;
 mod store;
+mod stuck;
 mod times;
 mod touch;
 mod unguarded;

@@ -10,6 +10,7 @@ mod posix;
 #[path = "../support/random.rs"]
 mod random;
 mod returns;
+mod stuck;
 mod torture;
 
 use lockstep::model::Level;

@@ -171,16 +171,8 @@ static RFS: Rule = acting(
         ),
         attribute("reidetail", Switch, None),
         attribute("reiallowedbw", Count(0, i64::MAX), None),
-        later(
-            attribute("locktimeout", Time(Seconds, 1), None),
-            &[],
-            "heart timeout= alone decides when the primary goes ALONE",
-        ),
-        later(
-            attribute("sendtimeout", Time(Seconds, 1), None),
-            &[],
-            "heart timeout= alone decides when the primary goes ALONE",
-        ),
+        attribute("locktimeout", Time(Seconds, 1), Some("100s")),
+        attribute("sendtimeout", Time(Seconds, 1), Some("30s")),
         needless(attribute("iotimeout", Time(Seconds, 1), None), &[], WINDOWS),
         needless(
             attribute("nbremconn", Count(1, 1024), None),

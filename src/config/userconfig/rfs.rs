@@ -42,6 +42,8 @@ impl Reader<'_> {
             level,
             flow: self.flow(node),
             return_bytes_per_second: kb.filter(|kb| *kb > 0).map(|kb| kb.saturating_mul(1024)),
+            lock_timeout: node.time("locktimeout"),
+            send_timeout: node.time("sendtimeout"),
             return_detail: node.switch("reidetail"),
             return_streams: node.count("nbrei") as u32,
             probe_interval: node.time("checkintv"),
