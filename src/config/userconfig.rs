@@ -154,6 +154,8 @@ pub struct Rfs {
     pub flow: Option<String>,
     /// `reiallowedbw`, in bytes a second.
     pub return_bytes_per_second: Option<u64>,
+    /// `syncdelta`: a copy whose last synchronisation is no older may lead; `None`: by no age.
+    pub sync_delta: Option<Duration>,
     /// `locktimeout`: a secondary that acknowledges nothing for so long is dropped.
     pub lock_timeout: Duration,
     /// `sendtimeout`: a link that is silent for so long is down.

@@ -18,6 +18,7 @@
 //!
 //! Two nodes; which of several standbys follows is the register's business (DESIGN section 3).
 mod admit;
+mod aged;
 mod alone;
 mod answers;
 mod callback;
@@ -223,7 +224,11 @@ impl Machine {
             Event::Engine(event) => self.pay(&event),
             Event::EngineGone { .. } => self.cx.owed_until = None,
             Event::Tick => self.kill_if_stuck(),
-            Event::Heard { .. } | Event::Connected | Event::Disconnected | Event::Gate(_) => {}
+            Event::Heard { .. }
+            | Event::Connected
+            | Event::Disconnected
+            | Event::Gate(_)
+            | Event::Synced(_) => {}
         }
         self.settle();
         self.publish();
@@ -262,6 +267,7 @@ impl Machine {
                 cx.engine_log(event);
                 match event {
                     EngineEvent::Hello { .. } => cx.adopting = false,
+                    EngineEvent::PeerReady { .. } => cx.memory.aged = false,
                     EngineEvent::Refused { command, .. } if command == "go_alone" => {
                         let now = cx.now;
                         cx.hold.declined(now);
@@ -271,6 +277,7 @@ impl Machine {
             }
             Event::EngineGone { reason } => cx.engine_gone(reason),
             Event::Gate(gate) => cx.facts.gate.clone_from(gate),
+            Event::Synced(minutes) => cx.facts.synced_minutes = *minutes,
             Event::Tick | Event::Peer { .. } | Event::Did { .. } | Event::Wish { .. } => {}
         }
     }
@@ -366,7 +373,7 @@ impl Machine {
             if !self.cx.adopting {
                 let asks = match &self.part {
                     Part::Prim(_) | Part::Second(_) => true,
-                    Part::Wait(wait) => wait.unheard(),
+                    Part::Wait(wait) => wait.unheard() || aged::may_need_it(&self.cx),
                     Part::Stop(_) | Part::Alone(_) => false,
                 };
                 witness::settle(&mut self.cx, self.part.role(), asks);

@@ -6,7 +6,7 @@ use super::facts::Engine;
 use super::limits;
 use super::walk::{Kind, Step, Walk};
 use super::words::{Action, Ending, Event, Job, Outcome, SERVICES, Script};
-use super::{Machine, Part, alone, prim, second, stop, table, wait};
+use super::{Machine, Part, aged, alone, prim, second, stop, table, wait};
 use crate::model::{EngineCommand, EngineEvent, PeerMessage, PeerReply, Role};
 
 impl Machine {
@@ -354,6 +354,7 @@ impl Machine {
                 _ => role == Role::Alone && memory.took_over,
             };
             memory.in_sync = false;
+            memory.aged &= role != Role::Second;
             cx.facts.forget_latched();
             cx.fork = None;
             cx.resigned = false;
@@ -405,7 +406,9 @@ impl Machine {
                 }
             }
             Kind::Lead | Kind::Revive => {
-                self.cx.because("primary");
+                let aged = self.cx.memory.aged;
+                let reason = if aged { aged::reason(&self.cx) } else { "primary".to_owned() };
+                self.cx.because(reason);
                 self.cx.resigned = false;
             }
             // The reason says why the role was taken, or why the swap was given up.

@@ -310,6 +310,8 @@ pub enum Event {
     },
     /// What keeps the module from running here, in the eyes of its rules; `None`: nothing.
     Gate(Option<Gate>),
+    /// `syncdelta`: how many minutes ago this copy was in sync; `None`: too many, or nobody knows.
+    Synced(Option<u64>),
     /// Answer to [`Action::Do`].
     Did {
         token: u64,

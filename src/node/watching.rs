@@ -151,6 +151,7 @@ impl Control {
         self.keep_watches();
         self.keep_witness();
         self.keep_counting();
+        self.keep_synced().await;
         self.keep_gate().await;
         self.ask_rules().await;
         // What a rule has just begun is not seen as a death.

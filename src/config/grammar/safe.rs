@@ -181,11 +181,7 @@ static RFS: Rule = acting(
         ),
         attribute("checktime", Time(Milliseconds, 1), Some("220000ms")),
         attribute("checkintv", Time(Seconds, 1), Some("120s")),
-        later(
-            attribute("syncdelta", Time(Minutes, 0), None),
-            &["0m", "0", "1", "1m"],
-            "a copy that is not up to date never becomes primary by its age",
-        ),
+        attribute("syncdelta", Time(Minutes, 0), Some("0m")),
         later(attribute("syncat", Text, None), &[""], "replication is always in real time"),
         attribute("scripts", Switch, None),
         needless(attribute("roflags", Text, None), &[], WINDOWS),

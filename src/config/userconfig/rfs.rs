@@ -42,6 +42,9 @@ impl Reader<'_> {
             level,
             flow: self.flow(node),
             return_bytes_per_second: kb.filter(|kb| *kb > 0).map(|kb| kb.saturating_mul(1024)),
+            // One minute or less is ignored, as ever.
+            sync_delta: Some(node.time("syncdelta"))
+                .filter(|delta| *delta > Duration::from_secs(60)),
             lock_timeout: node.time("locktimeout"),
             send_timeout: node.time("sendtimeout"),
             return_detail: node.switch("reidetail"),

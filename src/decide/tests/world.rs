@@ -386,6 +386,7 @@ impl World {
             side: machine.memory().side.clone(),
             was_primary: machine.memory().was_primary,
             took_over: machine.memory().took_over,
+            aged: machine.memory().aged,
             asks: false,
             config_digest: String::new(),
             reason,
