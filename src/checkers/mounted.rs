@@ -27,7 +27,10 @@ pub(super) struct Mounted {
 
 impl Mounted {
     pub(super) fn new(dirs: Vec<PathBuf>, limit: Duration) -> Mounted {
-        Mounted::asking(dirs, limit, Arc::new(|dir| drop(nix::sys::statvfs::statvfs(dir))))
+        let ask = |dir: &PathBuf| {
+            let _ = nix::sys::statvfs::statvfs(dir);
+        };
+        Mounted::asking(dirs, limit, Arc::new(ask))
     }
 
     pub(super) fn asking(dirs: Vec<PathBuf>, limit: Duration, ask: Ask) -> Mounted {
@@ -96,31 +99,33 @@ mod tests {
     use super::*;
     use crate::checkers::tests::{LIMIT, until};
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     #[tokio::test]
     async fn a_directory_that_does_not_answer_is_down_until_it_does() {
-        let lock = Arc::new(Mutex::new(()));
-        let (stuck, asks) = (lock.clone(), Arc::new(AtomicUsize::new(0)));
-        let counted = asks.clone();
+        let (release, released) = channel::<()>();
+        let released = Mutex::new(released);
+        let stuck = Arc::new(AtomicBool::new(false));
+        let asks = Arc::new(AtomicUsize::new(0));
+        let (counted, hangs) = (asks.clone(), stuck.clone());
         let ask: Ask = Arc::new(move |dir| {
             counted.fetch_add(1, Ordering::Relaxed);
-            if dir.ends_with("b") {
-                drop(stuck.lock());
+            if dir.ends_with("b") && hangs.load(Ordering::Relaxed) {
+                let _ = released.lock().unwrap().recv();
             }
         });
         let dirs = vec![PathBuf::from("/a"), PathBuf::from("/b"), PathBuf::from("/c")];
         let mut probe = Mounted::asking(dirs.clone(), LIMIT, ask.clone());
         assert_eq!(probe.look().await, Look::Up);
         assert_eq!(asks.swap(0, Ordering::Relaxed), 3);
-        let held = lock.lock().unwrap();
+        stuck.store(true, Ordering::Relaxed);
         let mut probe = Mounted::asking(dirs, Duration::from_millis(50), ask);
         for _ in 0..3 {
             let Look::Down(why) = probe.look().await else { panic!("it hangs") };
             assert!(why.starts_with("/b does not answer"), "{why}");
         }
         assert_eq!(asks.load(Ordering::Relaxed), 2, "one request at a time");
-        drop(held);
+        drop(release);
         until("the request ends", || asks.load(Ordering::Relaxed) == 3).await;
         probe.limit = LIMIT;
         while !probe.take_answers() {
