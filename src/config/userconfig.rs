@@ -4,7 +4,7 @@
 use super::cluster::ClusterConfig;
 use super::mistake::{Mistakes, Note};
 use super::paths::Paths;
-use crate::model::{Level, ModuleName, NodeName, NotReplicated, ReplicatedDir};
+use crate::model::{Level, ModuleName, NodeName, NotReplicated, ReplicatedDir, Schedule};
 use crate::rules::{RuleSet, Statement};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -154,6 +154,8 @@ pub struct Rfs {
     pub flow: Option<String>,
     /// `reiallowedbw`, in bytes a second.
     pub return_bytes_per_second: Option<u64>,
+    /// `syncat`: when the secondary is brought level; `None`: always.
+    pub sync_at: Option<Schedule>,
     /// `syncdelta`: a copy whose last synchronisation is no older may lead; `None`: by no age.
     pub sync_delta: Option<Duration>,
     /// `locktimeout`: a secondary that acknowledges nothing for so long is dropped.

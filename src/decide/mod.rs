@@ -304,6 +304,8 @@ impl Machine {
             Wish::Restart | Wish::RestartServices { .. } | Wish::StopStart | Wish::Wait { .. }
         );
         let by_itself = matches!(caller, Caller::Identity(_) | Caller::Rule(_));
+        let scheduled = matches!(&caller, Caller::Rule(label) if label == SYNCAT_RULE);
+        let counts = counts && !scheduled;
         if counts && by_itself && self.stops() {
             // What ends while a module stops, or has stopped, is no error of it.
             let text = format!("{name} is not needed: the module stops");

@@ -67,6 +67,10 @@ pub struct Policy {
     pub automatic_reboot: bool,
 }
 
+/// The rule by which a secondary waits between two scheduled synchronisations (`rfs syncat`). That
+/// it acts is no error.
+pub const SYNCAT_RULE: &str = "rfs_syncat_wait";
+
 /// Behind the arguments of a script that restarts some services only: their names follow, as one
 /// argument.
 pub const SERVICES: &str = "-Services";

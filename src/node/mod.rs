@@ -32,6 +32,7 @@ mod report;
 mod resources;
 mod ruling;
 mod site;
+mod syncat;
 mod synced;
 #[cfg(test)]
 mod tests;

@@ -59,6 +59,8 @@ pub struct Watching {
     /// Why a resource is down, as its checker says.
     whys: BTreeMap<String, String>,
     pub(super) counting: Counting,
+    /// The last minute (since 1970) in which the schedule of `syncat` was looked at.
+    pub(super) syncat_looked: Option<i64>,
     pub(super) seen: mpsc::Sender<Seen>,
 }
 
@@ -82,6 +84,7 @@ impl Watching {
             adopts: true,
             whys: BTreeMap::new(),
             counting: Counting::default(),
+            syncat_looked: None,
             seen,
         };
         (watching, seen_in)
@@ -152,6 +155,7 @@ impl Control {
         self.keep_witness();
         self.keep_counting();
         self.keep_synced().await;
+        self.keep_syncat().await;
         self.keep_gate().await;
         self.ask_rules().await;
         // What a rule has just begun is not seen as a death.

@@ -16,6 +16,7 @@ mod programs;
 mod random;
 mod refusals;
 mod rows;
+mod scheduled;
 mod shipped;
 mod split;
 #[path = "../support/lab.rs"]

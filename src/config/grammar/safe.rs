@@ -1,6 +1,7 @@
 //! The grammar of `userconfig.xml`: everything that has ever been valid there, and ours.
 use super::Kind::{
-    AbsolutePath, Choice, Count, Host, Netmask, RelativePath, Switch, Text, Time, Variable, Word,
+    AbsolutePath, Choice, Count, Crontab, Host, Netmask, RelativePath, Switch, Text, Time,
+    Variable, Word,
 };
 use super::Unit::{Hours, Milliseconds, Minutes, Seconds};
 use super::checks::{CHECK, ERRD, FAILOVER, VHOST};
@@ -182,7 +183,7 @@ static RFS: Rule = acting(
         attribute("checktime", Time(Milliseconds, 1), Some("220000ms")),
         attribute("checkintv", Time(Seconds, 1), Some("120s")),
         attribute("syncdelta", Time(Minutes, 0), Some("0m")),
-        later(attribute("syncat", Text, None), &[""], "replication is always in real time"),
+        attribute("syncat", Crontab, None),
         attribute("scripts", Switch, None),
         needless(attribute("roflags", Text, None), &[], WINDOWS),
         needless(attribute("allocthreshold", Text, None), &[], WINDOWS),

@@ -6,6 +6,7 @@ mod deaths;
 mod engine;
 mod faults;
 mod reboots;
+mod scheduled;
 mod services;
 mod single;
 mod table;
