@@ -127,7 +127,7 @@ pub fn admit(cx: &Context, start: StartKind, since: Moment, alone: bool) -> Admi
 
 /// What a person must know who lets this copy follow a primary that leads by its age; `None`:
 /// nothing is lost.
-fn lost_to(cx: &Context) -> Option<String> {
+pub(super) fn lost_to(cx: &Context) -> Option<String> {
     let (own, theirs) = (cx.facts.engine.side()?, cx.facts.peer.side()?);
     aged::holds_more(cx, own, theirs)
         .then(|| person_text(cx, own, theirs, &Plan::Fork { common: None }, aged::RULE))

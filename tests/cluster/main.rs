@@ -6,6 +6,7 @@
 //! read from outside, with find, sha256sum, stat and getfattr, never with our own digests.
 //! Needs root and /dev/fuse.
 #![allow(clippy::unwrap_used)] // a failed assumption of a test is a failed test
+mod aged;
 mod copies;
 mod counter;
 mod fixture;

@@ -48,7 +48,10 @@ fn the_other_copy_is_not_overwritten_without_a_decision() {
     assert!(other.reason().contains("rfs_forceuptodate"), "{}", other.reason());
     assert_eq!(world.nodes[1].engine.data.writes, kept);
     world.wish(1, Wish::Start(StartKind::Second { discard: false, full: false }));
+    let answer = world.nodes[1].answers.last().unwrap();
+    assert!(matches!(answer, Err(Refusal::WouldLose(_))), "{answer:?}");
     world.run(SILENCE_MS);
+    assert_eq!(world.state(1), "WAIT NotReady", "it goes on waiting");
     assert_eq!(world.nodes[1].engine.data.writes, kept, "refused without --discard");
     world.wish(1, Wish::Start(StartKind::Second { discard: true, full: false }));
     world.run(3 * SILENCE_MS);
