@@ -11,6 +11,7 @@ mod copies;
 mod counter;
 mod fixture;
 mod kills;
+mod mounted;
 mod outages;
 mod programs;
 #[path = "../support/random.rs"]
