@@ -2,6 +2,7 @@
 //! daemon. Each test says which promise.
 #![allow(clippy::unwrap_used)]
 mod barriers;
+mod detail;
 mod kills;
 mod left_out;
 #[path = "../support/pair.rs"]
