@@ -13,6 +13,7 @@ mod custom;
 mod echo;
 pub mod errd;
 mod module;
+mod mounted;
 mod network;
 mod ping;
 mod processes;
@@ -98,21 +99,19 @@ pub fn start(
             let probe = network::Address::new(addr);
             tasks.spawn(watch(probe, Pace::local(interval), report("ip", "ipcheck")));
         }
-        CheckerKind::Module { secure: true, name, .. } => {
-            return Err(Refused(format!(
-                "module.{} cannot be checked: secure=\"on\" asks for the state of {name} over \
-                 HTTPS, which Lockstep does not speak yet; write secure=\"off\"",
-                checker.ident
-            )));
-        }
-        CheckerKind::Module { name, addr: Some(host), port, interval, timeout, .. } => {
-            let probe = module::Remote { name, host, port, timeout };
+        CheckerKind::Module { name, addr: Some(host), port, interval, timeout, secure } => {
+            let authorities = secure.then_some(module::of_system as module::Authorities);
+            let probe = module::Remote { name, host, port, timeout, authorities };
             tasks.spawn(watch(probe, Pace::remote(interval), report("module", "modulecheck")));
         }
         CheckerKind::Module { name, addr: None, interval, .. } => {
             let probe = module::Local { name, neighbour: around.neighbour.clone() };
             let pace = Pace::local(interval.min(module::LOCAL_POLL));
             tasks.spawn(watch(probe, pace, report("module", "modulecheck")));
+        }
+        CheckerKind::Mounted { dirs, interval, limit } => {
+            let probe = mounted::Mounted::new(dirs, limit);
+            tasks.spawn(watch(probe, Pace::local(interval), report("rfs", "rfscheck")));
         }
         CheckerKind::Custom { exec, arg } => {
             let resource = format!("custom.{}", checker.ident);

@@ -1,13 +1,24 @@
 //! `module`: another module gives its service, that is, it is `PRIM Ready` or `ALONE Ready`. One
-//! of this node is asked of the hub; one elsewhere by what load balancers ask too, `ready.txt`.
+//! of this node is asked of the hub; one elsewhere by what load balancers ask too, `ready.txt`,
+//! over HTTP or HTTPS.
+//!
+//! HTTPS trusts the authorities of this system and nobody else, for the name or address that `addr=`
+//! gives: the configuration has no place for another one. The cluster's own authority vouches for
+//! nodes towards each other and for no web server. They are read at each look, so that a renewed or
+//! added one counts without a restart.
 use super::Neighbour;
 use super::steady::{Check, Look};
 use super::tcp::{connect, place};
 use crate::model::Readiness;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 /// A module of this node is asked at least so often: it costs nothing.
 pub(super) const LOCAL_POLL: Duration = Duration::from_secs(1);
@@ -36,6 +47,18 @@ pub(super) struct Remote {
     pub host: String,
     pub port: u16,
     pub timeout: Duration,
+    /// Over HTTPS, with these authorities. `None`: over HTTP.
+    pub authorities: Option<Authorities>,
+}
+
+/// Whom HTTPS trusts; asked at each look.
+pub(super) type Authorities = fn() -> RootCertStore;
+
+/// Those of this system.
+pub(super) fn of_system() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
 }
 
 impl Check for Remote {
@@ -61,13 +84,25 @@ impl Check for Remote {
 
 impl Remote {
     async fn status(&self, place: &str) -> io::Result<Option<u16>> {
-        let mut stream = connect(&self.host, self.port).await?;
+        let stream = connect(&self.host, self.port).await?;
+        let Some(authorities) = self.authorities else { return self.ask(stream, place).await };
+        let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
+        let tls = spawn_blocking(move || connector(authorities())).await??;
+        self.ask(tls.connect(name, stream).await?, place).await
+    }
+
+    async fn ask(
+        &self,
+        mut stream: impl AsyncRead + AsyncWrite + Unpin,
+        place: &str,
+    ) -> io::Result<Option<u16>> {
         let request = format!(
             "GET /var/modules/{}/ready.txt HTTP/1.1\r\nHost: {place}\r\nUser-Agent: lockstep\r\n\
              Accept: */*\r\nConnection: close\r\n\r\n",
             self.name
         );
         stream.write_all(request.as_bytes()).await?;
+        stream.flush().await?;
         let mut answer = Vec::new();
         let mut piece = [0; STATUS_LINE_MAX];
         while !answer.contains(&b'\n') && answer.len() < STATUS_LINE_MAX {
@@ -78,6 +113,19 @@ impl Remote {
         }
         Ok(status_in(&answer))
     }
+}
+
+fn connector(roots: RootCertStore) -> io::Result<TlsConnector> {
+    if roots.is_empty() {
+        let text = "this system has no authorities for HTTPS: install the package ca-certificates";
+        return Err(io::Error::other(text));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(io::Error::other)?;
+    let config = builder.with_root_certificates(roots).with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// The number in `HTTP/1.1 200 OK`.

@@ -14,6 +14,9 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+/// Called back with `rfs scripts="on"`.
+const CALLBACK: &str = "bin/_rfs_callback";
+
 /// What would forbid a start of this module on this node today; `file` is its userconfig.xml.
 pub fn on_this_node(config: &UserConfig, tree: &Tree, file: &Path) -> Vec<Note> {
     let mut notes = Vec::new();
@@ -39,10 +42,15 @@ pub fn on_this_node(config: &UserConfig, tree: &Tree, file: &Path) -> Vec<Note> 
         note(line, "unit", None, format!("{} (an error only at start)", NO_SYSTEMD));
     }
     for entry in tree.entries() {
-        let script = entry.name.starts_with("bin/start_") || entry.name.starts_with("bin/stop_");
+        let starts = ["bin/start_", "bin/stop_", CALLBACK];
+        let script = starts.iter().any(|start| entry.name.starts_with(start));
         if script && entry.mode & 0o111 == 0 {
             note(1, "user", None, format!("{} is not executable: chmod +x it", entry.name));
         }
+    }
+    let called = config.rfs.as_ref().is_some_and(|rfs| rfs.callbacks);
+    if called && !tree.entries().iter().any(|entry| entry.name == CALLBACK) {
+        note(1, "rfs", Some("scripts"), format!("the module has no {CALLBACK}: nothing is called"));
     }
     notes
 }

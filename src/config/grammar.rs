@@ -6,6 +6,7 @@
 use super::findings::{Findings, did_you_mean, quoted};
 use super::values::{self, Unit};
 use super::xml::{Attribute, Element};
+use crate::model::Schedule;
 use std::time::Duration;
 
 mod applications;
@@ -83,6 +84,8 @@ pub enum Kind {
     RelativePath,
     Pattern,
     Variable,
+    /// A line of a crontab, or nothing.
+    Crontab,
 }
 
 /// [`Unit`] under a name that the tables can use.
@@ -111,6 +114,8 @@ impl Kind {
             Kind::RelativePath => values::relative_path(text).map(drop),
             Kind::Pattern => values::pattern(text),
             Kind::Variable => values::variable(text),
+            Kind::Crontab if text.trim().is_empty() => Ok(()),
+            Kind::Crontab => Schedule::parse(text).map(drop),
         }
     }
 }

@@ -4,7 +4,9 @@
 use super::cluster::ClusterConfig;
 use super::mistake::{Mistakes, Note};
 use super::paths::Paths;
-use crate::model::{Agent, Application, Level, ModuleName, NodeName, NotReplicated, ReplicatedDir};
+use crate::model::{
+    Agent, Application, Level, ModuleName, NodeName, NotReplicated, ReplicatedDir, Schedule,
+};
 use crate::ocf::Described;
 use crate::rules::{RuleSet, Statement};
 use std::net::IpAddr;
@@ -159,8 +161,24 @@ pub struct Rfs {
     pub flow: Option<String>,
     /// `reiallowedbw`, in bytes a second.
     pub return_bytes_per_second: Option<u64>,
+    /// `syncat`: when the secondary is brought level; `None`: always.
+    pub sync_at: Option<Schedule>,
+    /// `syncdelta`: a copy whose last synchronisation is no older may lead; `None`: by no age.
+    pub sync_delta: Option<Duration>,
+    /// `locktimeout`: a secondary that acknowledges nothing for so long is dropped.
+    pub lock_timeout: Duration,
+    /// `sendtimeout`: a link that is silent for so long is down.
+    pub send_timeout: Duration,
+    /// `reidetail`: a line of the log for each file of a return.
+    pub return_detail: bool,
     /// `nbrei`: parallel streams of the return.
     pub return_streams: u32,
+    /// `checkintv`: how often the mounted directories are asked, and
+    pub probe_interval: Duration,
+    /// `checktime`: how long they may take to answer.
+    pub probe_limit: Duration,
+    /// `scripts`: `_rfs_callback` is called.
+    pub callbacks: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -302,6 +320,12 @@ pub enum CheckerKind {
         timeout: Duration,
         /// Asked over HTTPS.
         secure: bool,
+    },
+    /// The replicated directories answer a null request within `limit`.
+    Mounted {
+        dirs: Vec<PathBuf>,
+        interval: Duration,
+        limit: Duration,
     },
     SplitBrain {
         exec: String,

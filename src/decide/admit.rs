@@ -12,12 +12,15 @@
 //! normal    not heard yet             -                     wait a moment for its report
 //! normal    absent                    sole, or no data      lead
 //! normal    absent                    lost memory (A1)      wait for the peer, or `prim`
-//! normal    absent                    other                 wait for the peer, or `prim`
+//! normal    absent                    other                 wait for the peer, or `prim`; lead by
+//!                                                           `syncdelta` (`aged`)
+//! normal    primary by `syncdelta`    may hold more         a person decides
 //! normal    second, up to date        -                     wait: it takes over
 //! normal    waits, copies known       who_must_lead says    lead, wait for it, or a person decides
 //! ```
 //! Whoever may lead while the peer answers first lets the peer record that it does not (a claim),
 //! so that two nodes that decide at the same time cannot both lead.
+use super::aged;
 use super::context::Context;
 use super::facts::View;
 use super::limits;
@@ -33,6 +36,10 @@ pub enum Admission {
         to: Role,
         forced: bool,
         claim: bool,
+    },
+    /// The peer is silent, and this copy is young enough (`syncdelta`). What that gives up.
+    LeadAged {
+        reason: String,
     },
     Follow {
         discard: bool,
@@ -100,15 +107,30 @@ pub fn admit(cx: &Context, start: StartKind, since: Moment, alone: bool) -> Admi
             Admission::Refuse(Refusal::PeerPrimary(cx.policy.peer.clone()))
         }
         StartKind::Prim { force } => prim(cx, own, view, force),
+        StartKind::Second { discard: false, .. } if primary && let Some(text) = lost_to(cx) => {
+            Admission::Refuse(Refusal::WouldLose(text))
+        }
         StartKind::Second { discard, full } if primary => Admission::Follow { discard, full },
         StartKind::Second { .. } => second(cx, view, since),
+        StartKind::Normal if primary && let Some(text) = lost_to(cx) => undecided(text),
         StartKind::Normal if primary => Admission::Follow { discard: false, full: false },
         StartKind::Normal => match view {
             View::Unheard => wait("waiting for the first report of the peer"),
-            View::Absent => without_peer(cx, own, alone),
+            View::Absent => match (without_peer(cx, own, alone), aged::leads(cx, &view)) {
+                (Admission::Wait { .. }, Some(reason)) => Admission::LeadAged { reason },
+                (admission, _) => admission,
+            },
             View::Report(report) => beside(cx, own, report, since),
         },
     }
+}
+
+/// What a person must know who lets this copy follow a primary that leads by its age; `None`:
+/// nothing is lost.
+pub(super) fn lost_to(cx: &Context) -> Option<String> {
+    let (own, theirs) = (cx.facts.engine.side()?, cx.facts.peer.side()?);
+    aged::holds_more(cx, own, theirs)
+        .then(|| person_text(cx, own, theirs, &Plan::Fork { common: None }, aged::RULE))
 }
 
 fn prim(cx: &Context, own: Option<&Side>, view: View<'_>, force: bool) -> Admission {
@@ -269,6 +291,11 @@ pub fn heal(cx: &Context) -> Heal {
     let (Some(own), Some(theirs)) = (cx.facts.engine.side(), theirs) else { return Heal::Unknown };
     let standing = who_must_lead(own, theirs);
     let rule = standing.rule;
+    if matches!(standing.leads, Leads::Second | Leads::Either) && aged::holds_more(cx, own, theirs)
+    {
+        let plan = Plan::Fork { common: None };
+        return Heal::Block { text: person_text(cx, own, theirs, &plan, aged::RULE) };
+    }
     match standing.leads {
         Leads::First => Heal::Stay { reason: format!("only this side wrote (rule {rule})") },
         Leads::Second => Heal::Follow { reason: format!("only {name} wrote (rule {rule})") },

@@ -74,14 +74,18 @@ impl Alone {
         if let Some(answer) = cx.common_wish(Role::Alone, wish) {
             return answer;
         }
-        if *wish == Wish::Restart {
-            if !cx.idle() {
-                return Err(cx.wrong_state(Role::Alone, wish, "a module at rest"));
+        let walk = match wish {
+            Wish::Restart => table::restart(Role::Alone),
+            Wish::RestartServices { services } => {
+                table::restart_services(Role::Alone, services.clone())
             }
-            cx.begin(table::restart(Role::Alone));
-            return Ok("restart begins".to_owned());
+            _ => return Err(cx.wrong_state(Role::Alone, wish, "PRIM Ready with a secondary")),
+        };
+        if !cx.idle() {
+            return Err(cx.wrong_state(Role::Alone, wish, "a module at rest"));
         }
-        Err(cx.wrong_state(Role::Alone, wish, "PRIM Ready with a secondary"))
+        cx.begin(walk);
+        Ok("restart begins".to_owned())
     }
 }
 

@@ -237,7 +237,9 @@ impl Context {
                 let text = format!("nothing to wake up: the module is {role}");
                 return Some(Err(Refusal::AlreadyThere(text)));
             }
-            Wish::Restart | Wish::Swap | Wish::Failover(_) => return None,
+            Wish::Restart | Wish::RestartServices { .. } | Wish::Swap | Wish::Failover(_) => {
+                return None;
+            }
         };
         let cause = self.cause.take();
         self.because(cause.unwrap_or_else(|| format!("{} asked for", wish.name())));

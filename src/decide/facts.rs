@@ -189,6 +189,8 @@ pub struct Facts {
     pub secondary_left: bool,
     /// A wait rule keeps the module from running here.
     pub gate: Option<Gate>,
+    /// So long ago this copy was in sync, and `syncdelta` accepts that.
+    pub synced_minutes: Option<u64>,
 }
 
 impl Facts {

@@ -24,6 +24,10 @@ pub struct Memory {
     pub failover: Option<bool>,
     /// Error-driven actions within the interval.
     pub loops: Vec<Moment>,
+    /// Leads by `syncdelta`: the copy may lack what was acknowledged last. Until another one is in
+    /// sync with it, or a person decides.
+    #[serde(default)]
+    pub aged: bool,
     /// The server boots because of an error (`automatic_reboot`).
     #[serde(default)]
     pub rebooting: bool,
@@ -46,6 +50,7 @@ impl Default for Memory {
             in_sync: false,
             failover: None,
             loops: Vec::new(),
+            aged: false,
             rebooting: false,
             side: None,
             walk: None,

@@ -18,8 +18,10 @@
 //!
 //! Two nodes; which of several standbys follows is the register's business (DESIGN section 3).
 mod admit;
+mod aged;
 mod alone;
 mod answers;
+mod callback;
 mod context;
 mod errors;
 mod facts;
@@ -222,7 +224,11 @@ impl Machine {
             Event::Engine(event) => self.pay(&event),
             Event::EngineGone { .. } => self.cx.owed_until = None,
             Event::Tick => self.kill_if_stuck(),
-            Event::Heard { .. } | Event::Connected | Event::Disconnected | Event::Gate(_) => {}
+            Event::Heard { .. }
+            | Event::Connected
+            | Event::Disconnected
+            | Event::Gate(_)
+            | Event::Synced(_) => {}
         }
         self.settle();
         self.publish();
@@ -263,6 +269,7 @@ impl Machine {
                 match event {
                     EngineEvent::Hello { .. } => cx.adopting = false,
                     EngineEvent::ChangesNamed { text } => cx.name_changes(text),
+                    EngineEvent::PeerReady { .. } => cx.memory.aged = false,
                     EngineEvent::Refused { command, .. } if command == "go_alone" => {
                         let now = cx.now;
                         cx.hold.declined(now);
@@ -272,6 +279,7 @@ impl Machine {
             }
             Event::EngineGone { reason } => cx.engine_gone(reason),
             Event::Gate(gate) => cx.facts.gate.clone_from(gate),
+            Event::Synced(minutes) => cx.facts.synced_minutes = *minutes,
             Event::Tick | Event::Peer { .. } | Event::Did { .. } | Event::Wish { .. } => {}
         }
     }
@@ -293,8 +301,13 @@ impl Machine {
                 self.cx.log('U', "action-boot", format!("Action {name} called at boot time"));
             }
         }
-        let counts = matches!(wish, Wish::Restart | Wish::StopStart | Wish::Wait { .. });
+        let counts = matches!(
+            wish,
+            Wish::Restart | Wish::RestartServices { .. } | Wish::StopStart | Wish::Wait { .. }
+        );
         let by_itself = matches!(caller, Caller::Identity(_) | Caller::Rule(_));
+        let scheduled = matches!(&caller, Caller::Rule(label) if label == SYNCAT_RULE);
+        let counts = counts && !scheduled;
         if counts && by_itself && self.stops() {
             // What ends while a module stops, or has stopped, is no error of it.
             let text = format!("{name} is not needed: the module stops");
@@ -364,7 +377,7 @@ impl Machine {
             if !self.cx.adopting {
                 let asks = match &self.part {
                     Part::Prim(_) | Part::Second(_) => true,
-                    Part::Wait(wait) => wait.unheard(),
+                    Part::Wait(wait) => wait.unheard() || aged::may_need_it(&self.cx),
                     Part::Stop(_) | Part::Alone(_) => false,
                 };
                 witness::settle(&mut self.cx, self.part.role(), asks);

@@ -91,6 +91,10 @@ impl Prim {
                 cx.begin(table::restart(Role::Prim));
                 Ok("restart begins".to_owned())
             }
+            Wish::RestartServices { services } if cx.idle() => {
+                cx.begin(table::restart_services(Role::Prim, services.clone()));
+                Ok("restart begins".to_owned())
+            }
             Wish::Swap if ready && !cx.facts.peer.connected => {
                 Err(Refusal::PeerSilent(cx.policy.peer.clone()))
             }

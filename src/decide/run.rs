@@ -6,8 +6,8 @@ use super::context::Following;
 use super::facts::Engine;
 use super::limits;
 use super::walk::{Kind, Step, Walk};
-use super::words::{Action, Ending, Event, Job, Outcome, Script};
-use super::{Machine, Part, alone, prim, second, stop, table, wait};
+use super::words::{Action, Ending, Event, Job, Outcome, SERVICES, Script};
+use super::{Machine, Part, aged, alone, prim, second, stop, table, wait};
 use crate::model::{EngineCommand, EngineEvent, PeerMessage, PeerReply, Role};
 
 impl Machine {
@@ -51,6 +51,11 @@ impl Machine {
             {
                 Answer::Bad(format!("start_prim ended with exit code {code}"))
             }
+            (Step::Script { script, .. }, Outcome::Exit(code))
+                if *code != 0 && script.callback().is_some() =>
+            {
+                Answer::Bad(format!("ended with exit code {code}"))
+            }
             (_, Outcome::Done | Outcome::Exit(_) | Outcome::Reply(PeerReply::Done)) => Answer::Good,
             (_, Outcome::Reply(PeerReply::Refused { reason }) | Outcome::Failed(reason)) => {
                 Answer::Bad(reason.clone())
@@ -66,6 +71,11 @@ impl Machine {
             return;
         }
         match step {
+            Step::Script { script, .. } | Step::Await { script, .. }
+                if script.callback().is_some() =>
+            {
+                self.callback_failed(script, &reason);
+            }
             Step::Script { script: Script::StartPrim, .. } if cx.policy.start_checked => {
                 cx.because(format!("stopped: {reason}"));
                 cx.memory.running = false;
@@ -229,12 +239,21 @@ impl Machine {
     fn take(&mut self, step: Step) {
         let job = match &step {
             Step::Script { .. } | Step::Await { .. } if !self.cx.policy.scripts => return,
+            Step::Script { script, .. } | Step::Await { script, .. }
+                if script.callback().is_some() && !self.cx.policy.callbacks =>
+            {
+                return;
+            }
             Step::Await { script, force } => Job::Await { script: *script, force: *force },
             Step::Script { script, force } => {
                 let Some(walk) = &self.cx.walk else { return };
                 let mut args = walk.arguments(*force);
                 if let Some(last) = args.last_mut() {
                     *last = table::word(walk, *script).as_str().to_owned();
+                }
+                args.splice(..0, script.callback().map(str::to_owned));
+                if let Some(services) = &walk.services {
+                    args.extend([SERVICES.to_owned(), services.clone()]);
                 }
                 Job::Script { script: *script, args, force: *force }
             }
@@ -363,6 +382,7 @@ impl Machine {
                 _ => role == Role::Alone && memory.took_over,
             };
             memory.in_sync = false;
+            memory.aged &= role != Role::Second;
             cx.facts.forget_latched();
             cx.fork = None;
             cx.resigned = false;
@@ -414,7 +434,9 @@ impl Machine {
                 }
             }
             Kind::Lead | Kind::Revive => {
-                self.cx.because("primary");
+                let aged = self.cx.memory.aged;
+                let reason = if aged { aged::reason(&self.cx) } else { "primary".to_owned() };
+                self.cx.because(reason);
                 self.cx.resigned = false;
             }
             // The reason says why the role was taken, or why the swap was given up.

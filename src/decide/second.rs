@@ -269,7 +269,8 @@ impl Second {
             return answer;
         }
         match wish {
-            Wish::Restart if cx.idle() => {
+            // Its scripts know no services: those are of the application.
+            Wish::Restart | Wish::RestartServices { .. } if cx.idle() => {
                 cx.begin(table::restart(Role::Second));
                 Ok("restart begins".to_owned())
             }

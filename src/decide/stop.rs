@@ -1,4 +1,5 @@
 //! STOP: nothing of the module runs, its directories are plain.
+use super::admit::lost_to;
 use super::context::Context;
 use super::facts::Engine;
 use super::memory::Memory;
@@ -87,9 +88,12 @@ impl Stop {
                 }
                 Err(Refusal::AlreadyThere("the module is stopped already".to_owned()))
             }
-            Wish::Restart | Wish::Swap | Wish::Wait { .. } | Wish::Wakeup | Wish::Failover(_) => {
-                Err(cx.wrong_state(Role::Stop, wish, "a started module"))
-            }
+            Wish::Restart
+            | Wish::RestartServices { .. }
+            | Wish::Swap
+            | Wish::Wait { .. }
+            | Wish::Wakeup
+            | Wish::Failover(_) => Err(cx.wrong_state(Role::Stop, wish, "a started module")),
         }
     }
 }
@@ -104,6 +108,13 @@ pub(super) fn possible(cx: &Context, start: StartKind) -> Result<(), Refusal> {
         }
         StartKind::Second { discard: false, .. } if let Some(text) = &cx.fork => {
             Err(Refusal::WouldLose(text.clone()))
+        }
+        StartKind::Second { discard: false, .. }
+            if known
+                && cx.facts.peer.leads()
+                && let Some(text) = lost_to(cx) =>
+        {
+            Err(Refusal::WouldLose(text))
         }
         StartKind::Second { .. } if known && cx.facts.peer.role() == Some(Role::Stop) => {
             Err(Refusal::PeerNotPrimary(peer.clone()))

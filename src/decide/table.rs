@@ -9,8 +9,8 @@ use crate::model::{EngineCommand, PeerMessage, Role};
 
 use Role::{Alone, Prim, Second, Stop, Wait};
 use Script::{
-    Poststop, Prestart, StartBoth, StartPrim, StartSec, StartSecond, StopBoth, StopPrim, StopSec,
-    StopSecond, Transition,
+    Poststop, Prestart, RfsPritoscd, RfsStartsynch, StartBoth, StartPrim, StartSec, StartSecond,
+    StopBoth, StopPrim, StopSec, StopSecond, Transition,
 };
 
 /// One allowed change of role and what causes it.
@@ -180,6 +180,7 @@ pub(super) fn lead(to: Role, forced: bool, reason: &str) -> Walk {
 /// WAIT → SECOND.
 pub(super) fn follow(discard: bool, full: bool) -> Walk {
     Walk::new(Kind::Follow, Wait, Second, Word::Start)
+        .run(RfsStartsynch)
         .then(Step::Order(EngineCommand::Follow { discard, full }))
         .then(Step::Enter(Second))
         .scripts(scripts(Wait, Second))
@@ -228,10 +229,13 @@ pub(super) fn hand_over(swap: bool, module: crate::model::ModuleName, reason: &s
         .then_if(swap, Step::ReleaseAddress)
         .then(Step::Order(EngineCommand::FailHeld))
         .force(StopPrim)
+        // Before the directories are given back: what it lets go of holds them up no more.
+        .run(RfsPritoscd)
         .then(Step::Order(EngineCommand::Release { detach: false }))
         .then_if(swap, Step::Tell(message))
         .then(Step::Enter(Second))
         .run(Transition)
+        .run(RfsStartsynch)
         .then(Step::Order(EngineCommand::Follow { discard: false, full: false }))
         .scripts(&row[2..])
 }
@@ -247,6 +251,13 @@ pub(super) fn swap_back() -> Walk {
 
 pub(super) fn restart(role: Role) -> Walk {
     Walk::new(Kind::Restart, role, role, Word::Start).scripts(scripts(role, role))
+}
+
+/// The two scripts of the application that are told which of its services they restart.
+pub(super) fn restart_services(role: Role, services: String) -> Walk {
+    let walk = Walk::new(Kind::Restart, role, role, Word::Start)
+        .scripts(&[(StopPrim, true), (StartPrim, false)]);
+    Walk { services: Some(services), ..walk }
 }
 
 /// The engine died and nobody can take over: start it again beneath the application, then restart
@@ -269,6 +280,7 @@ pub(super) fn refollow(cx: &Context) -> Walk {
         .then(Step::StartEngine)
         .then_if(told, Step::Order(EngineCommand::Outdate { reason }))
         .then_if(told, leave)
+        .run(RfsStartsynch)
         .then(Step::Order(EngineCommand::Follow { discard: false, full: false }))
 }
 

@@ -159,6 +159,14 @@ impl Wait {
                 let token = cx.job(Job::Tell(message));
                 self.phase = Phase::Claiming { token, to, forced };
             }
+            Admission::LeadAged { reason } => {
+                cx.memory.aged = true;
+                cx.log('C', "forced-uptodate", format!("This node {reason}"));
+                cx.because(reason.clone());
+                // Before it leads: whoever meets it must know.
+                cx.remember(true);
+                cx.begin(table::lead(Role::Alone, true, &reason));
+            }
             Admission::Follow { discard, full } => {
                 cx.because("following the primary");
                 cx.following = Following { discard, full };
@@ -252,7 +260,7 @@ impl Wait {
                 self.decide(start, cx.now);
                 Ok("wakeup".to_owned())
             }
-            Wish::Restart | Wish::Swap => {
+            Wish::Restart | Wish::RestartServices { .. } | Wish::Swap => {
                 Err(cx.wrong_state(Role::Wait, wish, "a module that is ALONE, PRIM or SECOND"))
             }
             Wish::Stop
@@ -271,6 +279,7 @@ impl Wait {
 
 fn lead(cx: &mut Context, to: Role, forced: bool) {
     let why = if forced { "an operator said prim" } else { "up to date" };
+    cx.memory.aged &= !forced;
     cx.because(format!("starts as primary: {why}"));
     cx.begin(table::lead(to, forced, why));
 }

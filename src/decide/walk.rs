@@ -120,6 +120,9 @@ pub struct Walk {
     /// A stop overtook this walk: no further step, and this comes after the running one.
     #[serde(default)]
     pub overtaken: Option<Ending>,
+    /// Of a restart: only these services. Each script is told so.
+    #[serde(default)]
+    pub services: Option<String>,
 }
 
 impl Walk {
@@ -145,6 +148,7 @@ impl Walk {
             token: 0,
             limit: None,
             overtaken: None,
+            services: None,
         }
     }
 

@@ -45,6 +45,8 @@ pub struct Policy {
     pub replicates: bool,
     /// `false`: no `<user>`, no script runs.
     pub scripts: bool,
+    /// `rfs scripts="on"`: `_rfs_callback` is called.
+    pub callbacks: bool,
     /// `failover=`; the durable user setting overrides it.
     pub failover: bool,
     pub defaultprim: DefaultPrim,
@@ -65,6 +67,14 @@ pub struct Policy {
     pub automatic_reboot: bool,
 }
 
+/// The rule by which a secondary waits between two scheduled synchronisations (`rfs syncat`). That
+/// it acts is no error.
+pub const SYNCAT_RULE: &str = "rfs_syncat_wait";
+
+/// Behind the arguments of a script that restarts some services only: their names follow, as one
+/// argument.
+pub const SERVICES: &str = "-Services";
+
 /// The scripts of a module, by their names in its `bin`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -80,6 +90,10 @@ pub enum Script {
     StopBoth,
     Poststop,
     Transition,
+    /// `_rfs_callback _rfs_pritoscd`: a primary that stays up becomes secondary.
+    RfsPritoscd,
+    /// `_rfs_callback _rfs_startsynch`: the copy here is about to be overwritten.
+    RfsStartsynch,
 }
 
 impl Script {
@@ -96,6 +110,16 @@ impl Script {
             Script::StopBoth => "stop_both",
             Script::Poststop => "poststop",
             Script::Transition => "transition",
+            Script::RfsPritoscd | Script::RfsStartsynch => "_rfs_callback",
+        }
+    }
+
+    /// What `_rfs_callback` is told first: the edge at which it is called.
+    pub fn callback(self) -> Option<&'static str> {
+        match self {
+            Script::RfsPritoscd => Some("_rfs_pritoscd"),
+            Script::RfsStartsynch => Some("_rfs_startsynch"),
+            _ => None,
         }
     }
 
@@ -176,6 +200,11 @@ pub enum Wish {
     ForceStop,
     StopStart,
     Restart,
+    /// Only these services of the application, in place: their names as `-Services` of
+    /// `stop_prim` and `start_prim` (`restart_services=` of `<errd>`).
+    RestartServices {
+        services: String,
+    },
     Swap,
     /// Block in WAIT (failover rule `wait`).
     Wait {
@@ -199,7 +228,7 @@ impl Wish {
             Wish::Stop => "stop",
             Wish::ForceStop => "forcestop",
             Wish::StopStart => "stopstart",
-            Wish::Restart => "restart",
+            Wish::Restart | Wish::RestartServices { .. } => "restart",
             Wish::Swap => "swap",
             Wish::Wait { .. } => "wait",
             Wish::Wakeup => "wakeup",
@@ -285,6 +314,8 @@ pub enum Event {
     },
     /// What keeps the module from running here, in the eyes of its rules; `None`: nothing.
     Gate(Option<Gate>),
+    /// `syncdelta`: how many minutes ago this copy was in sync; `None`: too many, or nobody knows.
+    Synced(Option<u64>),
     /// Answer to [`Action::Do`].
     Did {
         token: u64,

@@ -172,6 +172,7 @@ impl Engine {
             if let Some(ret) = &mut self.leader.ret {
                 ret.bytes_done += length as u64;
             }
+            self.detail_sent(obj, length as u64);
         }
         // A file that ends in a hole has its size from here.
         if end == size && end > range.start {

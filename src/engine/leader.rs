@@ -17,6 +17,7 @@ use super::pieces::Pieces;
 use super::reintegrate::Return;
 use super::requests::{Draft, Slot, Want};
 use super::run::Engine;
+use super::stuck::Patience;
 use super::touch::{Touch, made, touches};
 use crate::capture::abi::{FOR_EVER, Out};
 use crate::disk::{Errno, Performed, perform, sys};
@@ -131,6 +132,8 @@ pub struct Leader {
     pub durable: u64,
     pub peer_free: Option<(u64, u64)>,
     pub next_dial: Option<Instant>,
+    /// With a secondary that acknowledges nothing.
+    pub patience: Patience,
     pub checkpoint_started: Option<Instant>,
     /// Checkpoint under way: its last operation, and whether the own disk was told.
     pub checkpoint_wait: Option<(u64, bool)>,

@@ -13,6 +13,7 @@
 //! so a session that breaks forgets nothing. When nothing is dirty both disks are synced (rule A3),
 //! the membership is recorded here, then there, and the return is over.
 use super::compare_dirs::Listing;
+use super::detail::Detail;
 use super::leader::Session;
 use super::run::Engine;
 use crate::disk::Errno;
@@ -110,6 +111,8 @@ pub struct Return {
     pub last_told: Instant,
     /// What the link had sent before this return.
     pub sent_before: u64,
+    /// `reidetail`.
+    pub detail: Option<Detail>,
 }
 
 impl Return {
@@ -143,6 +146,7 @@ impl Return {
             bytes_done: 0,
             last_told: now,
             sent_before: sent,
+            detail: None,
         }
     }
 
@@ -164,6 +168,9 @@ impl Return {
 
 impl Engine {
     pub fn begin_drain(&mut self) {
+        if let Some(ret) = &mut self.leader.ret {
+            ret.detail = self.config.return_detail.then(Detail::default);
+        }
         let digests = self.leader.ret.as_ref().is_some_and(|ret| ret.plan == Plan::Digests);
         if digests {
             for root in 0..self.config.dirs.len() {
@@ -243,6 +250,7 @@ impl Engine {
         if let Some(ret) = &mut self.leader.ret {
             ret.progress_this_round = worked;
         }
+        self.tell_detail(false);
         self.tell_progress(false);
     }
 
@@ -333,6 +341,7 @@ impl Engine {
             recent.mark_portion(portion);
         }
         let _ = self.leader.dirty.clear(portion);
+        self.detail_settled(portion.key);
         let rested = self.objects.by_key(portion.key).filter(|obj| self.is_awaited(*obj));
         let rested = rested.filter(|obj| reaches(&portion.part, self.size_of(*obj)));
         if let Some(ret) = &mut self.leader.ret {

@@ -286,6 +286,7 @@ impl Engine {
     }
 
     fn tick(&mut self) {
+        self.give_up_stuck_peer();
         self.dial();
         self.flush_times();
         self.checkpoint_if_due();

@@ -120,6 +120,12 @@ pub struct EngineConfig {
     /// Limit of the return in bytes a second; `None`: as fast as it can without hurting.
     #[serde(default)]
     pub return_bytes_per_second: Option<u64>,
+    /// A secondary that leaves an operation unacknowledged for so long is given up; `None`: never.
+    #[serde(default)]
+    pub ack_limit_ms: Option<u64>,
+    /// A line of the log for each file of a return.
+    #[serde(default)]
+    pub return_detail: bool,
 }
 
 /// What the engine is at the moment.

@@ -6,6 +6,7 @@ pub mod ids;
 pub mod lineage;
 pub mod peer;
 pub mod role;
+pub mod schedule;
 
 pub use application::{Agent, Application, RunBy};
 pub use engine::{
@@ -16,3 +17,4 @@ pub use ids::{BootId, EpochId, IdError, ModuleName, NodeName, Seq};
 pub use lineage::{CopyState, EpochKind, EpochRecord, Lineage, Plan, Position, Side, Verdict};
 pub use peer::{EngineSummary, ModuleReport, PeerMessage, PeerReply};
 pub use role::{Readiness, Role, State};
+pub use schedule::{Minute, Schedule};

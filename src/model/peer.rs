@@ -37,6 +37,9 @@ pub struct ModuleReport {
     /// The primary role was gained by taking over as SECOND: gives way after both were ALONE.
     #[serde(default)]
     pub took_over: bool,
+    /// The primary leads by `syncdelta`, with a copy that may lack what was acknowledged last.
+    #[serde(default)]
+    pub aged: bool,
     /// The sender knows nothing of the receiver's part: it is asked to report as well.
     #[serde(default)]
     pub asks: bool,

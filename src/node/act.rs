@@ -65,7 +65,8 @@ impl Control {
 
     pub(super) async fn remember(&mut self, memory: Memory, durable: bool) {
         let (boot, settings) = (self.site.boot, self.settings);
-        let stored = Stored { boot, memory, settings, switched: self.switched.clone() };
+        let (synced, switched) = (self.synced, self.switched.clone());
+        let stored = Stored { boot, memory, settings, synced, switched };
         let file = self.file.clone();
         let written = tokio::task::spawn_blocking(move || file.store(&stored, durable)).await;
         if let Ok(Err(error)) = written {
@@ -124,7 +125,8 @@ impl Control {
         switched: Switched,
     ) -> Result<(), String> {
         let memory = self.machine.memory().clone();
-        let stored = Stored { boot: self.site.boot, memory, settings, switched: switched.clone() };
+        let (boot, synced) = (self.site.boot, self.synced);
+        let stored = Stored { boot, memory, settings, synced, switched: switched.clone() };
         let file = self.file.clone();
         let written = tokio::task::spawn_blocking(move || file.store(&stored, true)).await;
         written.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;

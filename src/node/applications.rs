@@ -13,7 +13,7 @@ use super::journal::Journal;
 use super::site::Site;
 use crate::actions::application::{Applications, Stop, Tell, Word};
 use crate::actions::script::ScriptRunner;
-use crate::decide::{Outcome, Script};
+use crate::decide::{Outcome, SERVICES, Script};
 use crate::logbook::texts;
 use crate::model::Role;
 use serde::{Deserialize, Serialize};
@@ -67,7 +67,9 @@ pub(super) fn of(site: &Site, runner: &ScriptRunner, journal: &Journal) -> Appli
 impl Hands {
     /// A script of the automaton, with the applications that belong to it.
     pub(super) async fn run(&self, script: Script, args: Vec<String>, force: bool) -> Outcome {
-        if self.applications.is_empty() {
+        // Only services begin anew (`restart_services`): what is named goes on.
+        let services = args.iter().any(|arg| arg == SERVICES);
+        if self.applications.is_empty() || services {
             return self.run_script(script, args, force).await;
         }
         match script {
@@ -84,7 +86,9 @@ impl Hands {
             | Script::StartBoth
             | Script::StopBoth
             | Script::Poststop
-            | Script::Transition => self.run_script(script, args, force).await,
+            | Script::Transition
+            | Script::RfsPritoscd
+            | Script::RfsStartsynch => self.run_script(script, args, force).await,
         }
     }
 

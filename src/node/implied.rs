@@ -7,6 +7,9 @@ use std::time::Duration;
 /// How often a virtual address is looked for when the kernel announces nothing.
 const ADDRESS_POLL: Duration = Duration::from_secs(10);
 
+/// Resource `rfs.mounted`: the replicated directories answer.
+const MOUNTED: &str = "mounted";
+
 /// The resource of a checker: `class.ident`.
 pub(super) fn resource(checker: &Checker) -> String {
     let class = match &checker.kind {
@@ -16,14 +19,15 @@ pub(super) fn resource(checker: &Checker) -> String {
         CheckerKind::Address { .. } => "ip",
         CheckerKind::Custom { .. } => "custom",
         CheckerKind::Module { .. } => "module",
+        CheckerKind::Mounted { .. } => "rfs",
         CheckerKind::SplitBrain { .. } => "splitbrain",
         CheckerKind::Application { resource } => return resource.clone(),
     };
     format!("{class}.{}", checker.ident)
 }
 
-/// `interface check=`, `virtual_addr check=` and the monitors of `<ocf>` and `<unit>` are checkers
-/// that nobody has to write.
+/// `interface check=`, `virtual_addr check=`, `rfs checktime=` and the monitors of `<ocf>` and
+/// `<unit>` are checkers that nobody has to write.
 pub(super) fn implied(config: &UserConfig) -> Vec<Checker> {
     let mut implied: Vec<Checker> = Vec::new();
     for vip in &config.vips {
@@ -45,6 +49,13 @@ pub(super) fn implied(config: &UserConfig) -> Vec<Checker> {
         let (ident, resource) = (named.application.ident.clone(), named.application.resource());
         let (when, action) = (When::Prim, named.action.clone());
         implied.push(Checker { ident, when, action, kind: CheckerKind::Application { resource } });
+    }
+    if let Some(rfs) = &config.rfs {
+        let dirs = rfs.dirs.iter().map(|dir| dir.path.clone()).collect();
+        let (interval, limit) = (rfs.probe_interval, rfs.probe_limit);
+        let kind = CheckerKind::Mounted { dirs, interval, limit };
+        let (ident, when, action) = (MOUNTED.to_owned(), When::Prim, ErrorAction::StopStart);
+        implied.push(Checker { ident, when, action, kind });
     }
     let mut known = std::collections::HashSet::new();
     implied.retain(|checker| {

@@ -10,7 +10,7 @@ use crate::actions::script::{
 };
 use crate::actions::vip::Probe;
 use crate::checkers;
-use crate::decide::{Event, Job, Outcome, Script};
+use crate::decide::{Event, Job, Outcome, SERVICES, Script};
 use crate::logbook::texts;
 use crate::model::{NodeName, PeerMessage, Role};
 use crate::peer::PeersHandle;
@@ -181,9 +181,10 @@ impl Hands {
         Outcome::Failed(result.describe())
     }
 
-    /// The configured time limits of stop scripts.
+    /// The configured time limits of stop scripts, and of call-backs: nobody serves meanwhile.
     fn limited(&self, call: ScriptCall, script: Script, force: bool) -> ScriptCall {
-        match self.site.active.config.user.as_ref().filter(|_| script.is_stop()) {
+        let ends = script.is_stop() || script.callback().is_some();
+        match self.site.active.config.user.as_ref().filter(|_| ends) {
             Some(user) if force => call.within(user.force_stop, Overrun::WholeModule),
             Some(user) => call.within(user.nice_stop, Overrun::Script),
             None => call,
@@ -247,7 +248,7 @@ impl Hands {
         let word = match (script, force) {
             (_, true) => Some("force"),
             (Script::Prestart, false) => Some("start"),
-            _ => None,
+            _ => script.callback(),
         };
         let journal = self.journal.clone();
         let name = script.file_name();
@@ -285,8 +286,9 @@ async fn mention_all(peers: PeersHandle, peer: NodeName, mut waiting: mpsc::Rece
     }
 }
 
-/// The role that a script's arguments lead to: `[force] current next action`.
+/// The role that a script's arguments lead to: `[force] current next action [-Services NAMES]`.
 pub(super) fn role_in(args: &[String]) -> Role {
+    let args = args.split(|arg| arg == SERVICES).next().unwrap_or_default();
     let next = args.len().checked_sub(2).and_then(|at| args.get(at)).map_or("", String::as_str);
     let roles = [Role::Stop, Role::Wait, Role::Alone, Role::Prim, Role::Second];
     roles.into_iter().find(|role| role.as_str() == next).unwrap_or(Role::Wait)
@@ -305,5 +307,43 @@ fn file_of(script: Script) -> File {
         Script::StopBoth => File::StopBoth,
         Script::Poststop => File::Poststop,
         Script::Transition => File::Transition,
+        Script::RfsPritoscd | Script::RfsStartsynch => File::Other(script.file_name().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Fixture;
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_role_stands_before_the_services() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(role_in(&words("force ALONE PRIM stop")), Role::Prim);
+        assert_eq!(role_in(&words("ALONE ALONE start -Services a,b")), Role::Alone);
+        assert_eq!(role_in(&words("_rfs_pritoscd PRIM SECOND start")), Role::Second);
+    }
+
+    #[tokio::test]
+    async fn a_call_back_is_told_its_edge_first_and_its_code_is_handed_on() {
+        let module = Fixture::new("<user/>").await;
+        let hands = &module.control.hands;
+        let bin = module.control.site.active.dir.join("bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        let path = bin.join("_rfs_callback");
+        std::fs::write(&path, "#!/bin/sh\necho \"$*\" > \"$0.told\"\nexit 2\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let words = ["_rfs_startsynch", "WAIT", "SECOND", "start"];
+        let args = words.map(str::to_owned).to_vec();
+        let job = Job::Script { script: Script::RfsStartsynch, args, force: false };
+        assert_eq!(hands.carry_out(1, job, false).await, Outcome::Exit(2));
+        let told = std::fs::read_to_string(bin.join("_rfs_callback.told")).unwrap();
+        assert_eq!(told.trim(), words.join(" "));
+        assert!(
+            module.log().contains("Script _rfs_callback \"_rfs_startsynch\""),
+            "{}",
+            module.log()
+        );
     }
 }

@@ -35,6 +35,9 @@ pub struct Stored {
     pub memory: Memory,
     #[serde(default)]
     pub settings: UserSettings,
+    /// When the copy here was in sync last, seconds since 1970; only with `syncdelta`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synced: Option<i64>,
     /// As long as the module runs in this boot.
     #[serde(default, skip_serializing_if = "Switched::is_empty")]
     pub switched: Switched,
@@ -145,7 +148,8 @@ mod tests {
     fn stored() -> Stored {
         let memory = Memory { role: Role::Prim, running: true, ..Memory::default() };
         let settings = UserSettings { boot: Some(true), ..UserSettings::default() };
-        Stored { boot: BootId(7), memory, settings, switched: Switched::default() }
+        let synced = Some(1_700_000_000);
+        Stored { boot: BootId(7), memory, settings, synced, switched: Switched::default() }
     }
 
     #[test]

@@ -33,6 +33,8 @@ mod report;
 mod resources;
 mod ruling;
 mod site;
+mod syncat;
+mod synced;
 #[cfg(test)]
 mod tests;
 mod view;

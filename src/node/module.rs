@@ -110,6 +110,8 @@ pub(super) struct Control {
     pub(super) machine: Machine,
     pub(super) settings: UserSettings,
     pub(super) switched: Switched,
+    /// When the copy here was in sync last, seconds since 1970.
+    pub(super) synced: Option<i64>,
     pub(super) hands: Hands,
     pub(super) hearts: Hearts,
     pub(super) resources: Resources,
@@ -197,6 +199,7 @@ pub(super) fn prepare(
         next_ticket: 1,
         settings: stored.settings,
         switched: stored.switched,
+        synced: stored.synced,
         ending: false,
         file,
         machine,
@@ -211,11 +214,11 @@ pub(super) fn prepare(
 
 fn load(file: &MemoryFile, journal: &Journal, boot: BootId) -> Stored {
     let (settings, switched) = (UserSettings::default(), Switched::default());
-    let empty = Stored { boot, memory: Memory::default(), settings, switched };
+    let empty = Stored { boot, memory: Memory::default(), settings, synced: None, switched };
     match file.load() {
         Ok(Some(stored)) if stored.boot == boot => stored,
-        Ok(Some(Stored { memory, settings, .. })) => {
-            Stored { boot, memory: memory.after_reboot(), settings, ..empty }
+        Ok(Some(Stored { memory, settings, synced, .. })) => {
+            Stored { boot, memory: memory.after_reboot(), settings, synced, ..empty }
         }
         Ok(None) => empty,
         Err(error) => {

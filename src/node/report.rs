@@ -80,6 +80,7 @@ pub fn report(
         engine,
         was_primary: machine.memory().was_primary,
         took_over: machine.memory().took_over,
+        aged: machine.memory().aged,
         asks: !machine.facts().peer.fresh,
         config_digest: site.active.digest.clone(),
         reason,

@@ -26,6 +26,10 @@ impl Resources {
         self.0.remove(name);
     }
 
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|known| known.value.as_str())
+    }
+
     pub fn all(&self) -> Vec<ResourceView> {
         self.0.values().cloned().collect()
     }

@@ -92,6 +92,8 @@ impl Control {
                 Gate { reason, failed: false }
             }
         });
+        let at_rest = matches!(role, Role::Stop | Role::Wait);
+        let gate = gate.or_else(|| self.syncat_gate().filter(|_| at_rest));
         let known = self.machine.facts().gate.clone();
         if known != gate {
             let was = known.is_some_and(|gate| gate.failed);
@@ -100,7 +102,8 @@ impl Control {
             }
             self.event(Event::Gate(gate.clone())).await;
         }
-        if gate.is_none() && asks && self.machine.sleeps() && self.watching.set.implicit_wakeup {
+        let wakes = asks && self.watching.set.implicit_wakeup || at_rest && self.is_scheduled();
+        if gate.is_none() && wakes && self.machine.sleeps() {
             let label = crate::rules::builtin::IMPLICIT_WAKEUP.to_owned();
             self.wish(Wish::Wakeup, Caller::Rule(label)).await;
         }

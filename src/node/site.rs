@@ -67,6 +67,7 @@ impl Site {
             peer: self.peer.clone(),
             replicates: config.rfs.is_some(),
             scripts: config.user.is_some(),
+            callbacks: config.rfs.as_ref().is_some_and(|rfs| rfs.callbacks),
             failover: config.failover,
             defaultprim: match &config.defaultprim {
                 Configured::Alone => DefaultPrim::Alone,
@@ -83,9 +84,12 @@ impl Site {
         }
     }
 
+    /// `rfs sendtimeout=` where it is shorter: nobody waits longer for a link that is silent.
     fn link_timeout(&self) -> Duration {
-        let heart = self.active.config.heart.timeout;
-        heart.saturating_sub(LINK_LEAD).clamp(LINK_TIMEOUT_MIN, LINK_TIMEOUT_MAX)
+        let config = &self.active.config;
+        let heart = config.heart.timeout.saturating_sub(LINK_LEAD);
+        let send = config.rfs.as_ref().map_or(LINK_TIMEOUT_MAX, |rfs| rfs.send_timeout);
+        heart.clamp(LINK_TIMEOUT_MIN, LINK_TIMEOUT_MAX).min(send)
     }
 
     /// `None`: the module replicates nothing.
@@ -114,6 +118,8 @@ impl Site {
             pki_dir: self.paths.pki(),
             link_timeout_ms: Some(millis(self.link_timeout())),
             return_bytes_per_second: rfs.return_bytes_per_second,
+            return_detail: rfs.return_detail,
+            ack_limit_ms: Some(millis(rfs.lock_timeout)),
         }))
     }
 
@@ -215,5 +221,27 @@ fn peer_of(
              lan in cluster.xml that names two nodes",
             others.len() + 1
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Fixture;
+
+    #[tokio::test]
+    async fn the_shortest_of_heartbeat_sendtimeout_and_our_own_is_how_long_a_link_may_be_silent() {
+        let dir = tempfile::tempdir().unwrap();
+        for (attribute, link) in
+            [("", 2500), ("sendtimeout='1s'", 1000), ("sendtimeout='9s'", 2500)]
+        {
+            let dir = dir.path().display();
+            let inside =
+                format!("<rfs {attribute} locktimeout='7'><replicated dir='{dir}'/></rfs>");
+            let module = Fixture::new(&inside).await;
+            let site = &module.control.site;
+            let engine = site.engine_config().unwrap().unwrap();
+            assert_eq!((engine.link_timeout_ms, engine.ack_limit_ms), (Some(link), Some(7000)));
+            assert_eq!(site.policy().link_detect_ms, link, "{attribute}");
+        }
     }
 }

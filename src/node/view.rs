@@ -104,7 +104,7 @@ pub(super) fn of(control: &mut Control) -> ModuleView {
     ModuleView {
         state,
         since: Some(format!("{:.6}", control.since)),
-        reason: machine.reason().to_owned(),
+        reason: control.shown_reason(),
         needs_decision: machine.needs_decision(),
         epoch: side.map_or(0, |side| side.lineage.generation()),
         peers: vec![peer],

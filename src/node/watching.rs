@@ -14,7 +14,7 @@ use super::site::Site;
 use crate::actions::script::{Script, ScriptCall, ScriptRunner};
 use crate::checkers::connections::Count;
 use crate::checkers::{self, Around, Neighbour, Reading, Running, errd::ProcReading};
-use crate::config::userconfig::{Checker, CheckerKind, Errd, ErrorAction, When};
+use crate::config::userconfig::{Checker, CheckerKind, Errd, ErrorAction, Proc, When};
 use crate::decide::{Caller, Wish};
 use crate::logbook::{Level, texts};
 use crate::model::Role;
@@ -27,6 +27,8 @@ use tokio::sync::mpsc;
 const QUEUE: usize = 64;
 /// Who acts when a watched process is gone.
 const ERRD: &str = "errd";
+/// Who acts when a replicated directory does not answer.
+const MOUNTED_BY: &str = "rfscheck";
 
 /// What the module's task is told by its watches.
 pub enum Seen {
@@ -57,6 +59,8 @@ pub struct Watching {
     /// Why a resource is down, as its checker says.
     whys: BTreeMap<String, String>,
     pub(super) counting: Counting,
+    /// The last minute (since 1970) in which the schedule of `syncat` was looked at.
+    pub(super) syncat_looked: Option<i64>,
     pub(super) seen: mpsc::Sender<Seen>,
 }
 
@@ -80,6 +84,7 @@ impl Watching {
             adopts: true,
             whys: BTreeMap::new(),
             counting: Counting::default(),
+            syncat_looked: None,
             seen,
         };
         (watching, seen_in)
@@ -150,6 +155,8 @@ impl Control {
         self.keep_watches();
         self.keep_witness();
         self.keep_counting();
+        self.keep_synced().await;
+        self.keep_syncat().await;
         self.keep_gate().await;
         self.ask_rules().await;
         // What a rule has just begun is not seen as a death.
@@ -241,7 +248,7 @@ impl Control {
 
     pub(super) async fn saw(&mut self, seen: Seen) {
         match seen {
-            Seen::Reading(number, reading) => self.read(number, &reading),
+            Seen::Reading(number, reading) => self.read(number, &reading).await,
             Seen::Process(number, process) => self.process(number, process).await,
             Seen::Count(count) => self.counted(&count),
             Seen::Cured(number, cured) => self.cured(number, cured).await,
@@ -249,7 +256,7 @@ impl Control {
         self.show();
     }
 
-    fn read(&mut self, number: u64, reading: &Reading) {
+    async fn read(&mut self, number: u64, reading: &Reading) {
         let watch = self.watching.running.get(&reading.resource);
         if watch.is_none_or(|(known, _)| *known != number) {
             return;
@@ -257,6 +264,12 @@ impl Control {
         self.note_why(reading);
         let value = if reading.up { "up" } else { "down" };
         self.set_resource(&reading.resource, value, reading.by);
+        // The contract has no rule for it: the action is its own, and at once.
+        let mounted = reading.by == MOUNTED_BY && !reading.up;
+        if mounted && !self.wish(Wish::StopStart, Caller::Identity(reading.by.to_owned())).await {
+            // Refused: looked at anew, and asked for again if it still holds.
+            self.watching.running.remove(&reading.resource);
+        }
     }
 
     fn note_why(&mut self, reading: &Reading) {
@@ -288,18 +301,12 @@ impl Control {
         if reading.up {
             return;
         }
-        let wish = match &proc.action {
-            ErrorAction::Nothing => return,
-            ErrorAction::Restart => Wish::Restart,
-            ErrorAction::StopStart => Wish::StopStart,
-            ErrorAction::Stop => Wish::Stop,
-            ErrorAction::Swap => Wish::Swap,
-            ErrorAction::Wait => Wish::Wait { reason: reading.why },
-            ErrorAction::Program(exec) => {
-                return self.cure(number, exec.clone(), &reading.resource);
-            }
-        };
-        self.act_for_process(wish).await;
+        if let ErrorAction::Program(exec) = &proc.action {
+            return self.cure(number, exec.clone(), &reading.resource);
+        }
+        if let Some(wish) = wish_for(&proc, reading.why) {
+            self.act_for_process(wish).await;
+        }
     }
 
     /// What was refused is looked at anew, and so asked for again if it still holds.
@@ -335,6 +342,21 @@ impl Control {
     }
 }
 
+/// What is asked for when a watched process is gone; a program of the module is asked for nothing.
+fn wish_for(proc: &Proc, why: String) -> Option<Wish> {
+    match (&proc.action, &proc.restart_services) {
+        (ErrorAction::Nothing | ErrorAction::Program(_), _) => None,
+        (ErrorAction::Restart, Some(services)) if proc.service => {
+            Some(Wish::RestartServices { services: services.clone() })
+        }
+        (ErrorAction::Restart, _) => Some(Wish::Restart),
+        (ErrorAction::StopStart, _) => Some(Wish::StopStart),
+        (ErrorAction::Stop, _) => Some(Wish::Stop),
+        (ErrorAction::Swap, _) => Some(Wish::Swap),
+        (ErrorAction::Wait, _) => Some(Wish::Wait { reason: why }),
+    }
+}
+
 async fn run(
     runner: &ScriptRunner,
     exec: String,
@@ -352,13 +374,9 @@ async fn run(
     }
 }
 
-/// `false`: a witness is asked at a decision, and what is not spoken yet is a note of the
-/// configuration. Neither has a resource that a start could wait for.
+/// `false`: a witness is asked at a decision; it has no resource that a start could wait for.
 fn runs(checker: &Checker) -> bool {
-    !matches!(
-        checker.kind,
-        CheckerKind::SplitBrain { .. } | CheckerKind::Module { secure: true, .. }
-    )
+    !matches!(checker.kind, CheckerKind::SplitBrain { .. })
 }
 
 /// A channel into the module's own.

@@ -6,17 +6,20 @@
 //! read from outside, with find, sha256sum, stat and getfattr, never with our own digests.
 //! Needs root and /dev/fuse.
 #![allow(clippy::unwrap_used)] // a failed assumption of a test is a failed test
+mod aged;
 mod agents;
 mod copies;
 mod counter;
 mod fixture;
 mod kills;
+mod mounted;
 mod outages;
 mod programs;
 #[path = "../support/random.rs"]
 mod random;
 mod refusals;
 mod rows;
+mod scheduled;
 mod shipped;
 mod split;
 #[path = "../support/lab.rs"]

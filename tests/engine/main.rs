@@ -2,6 +2,7 @@
 //! daemon. Each test says which promise.
 #![allow(clippy::unwrap_used)]
 mod barriers;
+mod detail;
 mod kills;
 mod left_out;
 #[path = "../support/pair.rs"]
@@ -11,6 +12,7 @@ mod posix;
 mod random;
 mod return_bytes;
 mod returns;
+mod stuck;
 mod torture;
 
 use lockstep::model::Level;

@@ -93,6 +93,8 @@ impl Pair {
                 pki_dir: pki[index].clone(),
                 link_timeout_ms: Some(1000),
                 return_bytes_per_second: None,
+                return_detail: false,
+                ack_limit_ms: None,
             };
             let path = base.join("engine.json");
             std::fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();

@@ -1,4 +1,5 @@
 //! `tcp` and `module` against listeners on loopback.
+use super::super::steady::{Check, Look};
 use super::*;
 use crate::model::{Readiness, State};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -163,12 +164,67 @@ async fn a_module_of_this_node_is_up_when_it_serves() {
 async fn what_cannot_be_run_is_refused_with_a_sentence() {
     let module = Module::new();
     let (to, _from) = mpsc::channel(1);
-    let mut kind = remote(9010, LIMIT);
-    if let CheckerKind::Module { secure, .. } = &mut kind {
-        *secure = true;
-    }
-    let error = start(&checker(kind), &module.around, to.clone()).unwrap_err().to_string();
-    assert!(error.contains("secure=\"off\""), "{error}");
     let kind = CheckerKind::SplitBrain { exec: "ping".into(), arg: "10.0.0.1".into() };
     assert!(start(&checker(kind), &module.around, to).is_err());
+}
+
+/// A web service with a certificate that names 127.0.0.1; its certificate.
+async fn secure_server(answer: &'static str) -> (u16, rustls::pki_types::CertificateDer<'static>) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let certificate = made.cert.der().clone();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut request = [0; 1024];
+            let length = stream.read(&mut request).await.unwrap();
+            assert!(request[..length].starts_with(b"GET /var/modules/am/ready.txt HTTP/1.1"));
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            let _ = stream.shutdown().await;
+        }
+    });
+    (port, certificate)
+}
+
+#[tokio::test]
+async fn a_module_elsewhere_answers_over_https_to_who_trusts_it() {
+    static TRUSTED: std::sync::OnceLock<rustls::pki_types::CertificateDer<'static>> =
+        std::sync::OnceLock::new();
+    let probe = |host: &str, port, authorities| {
+        let (name, host) = ("am".to_owned(), host.to_owned());
+        super::super::module::Remote { name, host, port, timeout: LIMIT, authorities }
+    };
+    let (port, certificate) = secure_server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK").await;
+    TRUSTED.set(certificate).unwrap();
+    let known = || {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(TRUSTED.get().unwrap().clone()).unwrap();
+        roots
+    };
+    assert_eq!(probe("127.0.0.1", port, Some(known)).look().await, Look::Up);
+    let down = |look| match look {
+        Look::Down(why) => why,
+        other => panic!("{other:?}"),
+    };
+    // Another name than the one in the certificate, nobody who vouches for it, no authority at all.
+    let why = down(probe("localhost", port, Some(known)).look().await);
+    assert!(why.contains("not valid for"), "{why}");
+    let why = down(probe("127.0.0.1", port, Some(super::super::module::of_system)).look().await);
+    assert!(why.contains("am") && why.contains(&port.to_string()), "{why}");
+    let why = down(probe("127.0.0.1", port, Some(rustls::RootCertStore::empty)).look().await);
+    assert!(why.contains("ca-certificates"), "{why}");
+    // Plain HTTP to it gets nowhere either.
+    assert_ne!(probe("127.0.0.1", port, None).look().await, Look::Up);
+    let (port, _) = secure_server("HTTP/1.1 404 NOT FOUND\r\n\r\n").await;
+    assert!(matches!(probe("127.0.0.1", port, Some(known)).look().await, Look::Down(_)));
 }

@@ -2,7 +2,7 @@
 use super::Kind::{Choice, Count, Host, Pattern, Switch, Text, Time, Word};
 use super::Unit::{Milliseconds, Seconds};
 use super::{
-    AttributeRule, Rule, Standing, acting, attribute, blank, later, many, needless, once, required,
+    AttributeRule, Rule, Standing, acting, attribute, blank, many, needless, once, required,
 };
 
 pub(super) static ERRD: Rule =
@@ -20,11 +20,7 @@ static PROC: Rule = acting(
         attribute("action", Word(128), Some("stopstart")),
         attribute("class", Word(64), Some("prim")),
         attribute("start_after", Count(0, 1_000_000), Some("0")),
-        later(
-            attribute("restart_services", Text, None),
-            &[],
-            "the action restart restarts the whole application",
-        ),
+        attribute("restart_services", Text, None),
     ],
     &[],
 );
@@ -112,11 +108,7 @@ static MODULE_TO: Rule = acting(
         attribute("port", Count(1, 65535), Some("9010")),
         INTERVAL,
         TIMEOUT,
-        later(
-            attribute("secure", Switch, Some("off")),
-            &["off", "no"],
-            "other nodes are asked over HTTP only, so this checker does not run",
-        ),
+        attribute("secure", Switch, Some("off")),
     ],
     &[],
 );

@@ -1,6 +1,7 @@
 //! The grammar of `userconfig.xml`: everything that has ever been valid there, and ours.
 use super::Kind::{
-    AbsolutePath, Choice, Count, Host, Netmask, RelativePath, Switch, Text, Time, Variable, Word,
+    AbsolutePath, Choice, Count, Crontab, Host, Netmask, RelativePath, Switch, Text, Time,
+    Variable, Word,
 };
 use super::Unit::{Hours, Milliseconds, Minutes, Seconds};
 use super::applications::{OCF, UNIT};
@@ -170,41 +171,21 @@ static RFS: Rule = acting(
             &["0"],
             "the return commits by itself",
         ),
-        later(attribute("reidetail", Switch, None), &["off", "no"], "the log has no line per file"),
+        attribute("reidetail", Switch, None),
         attribute("reiallowedbw", Count(0, i64::MAX), None),
-        later(
-            attribute("locktimeout", Time(Seconds, 1), None),
-            &[],
-            "heart timeout= alone decides when the primary goes ALONE",
-        ),
-        later(
-            attribute("sendtimeout", Time(Seconds, 1), None),
-            &[],
-            "heart timeout= alone decides when the primary goes ALONE",
-        ),
+        attribute("locktimeout", Time(Seconds, 1), Some("100s")),
+        attribute("sendtimeout", Time(Seconds, 1), Some("30s")),
         needless(attribute("iotimeout", Time(Seconds, 1), None), &[], WINDOWS),
         needless(
             attribute("nbremconn", Count(1, 1024), None),
             &["1"],
             "one connection carries all",
         ),
-        later(
-            attribute("checktime", Time(Milliseconds, 1), None),
-            &[],
-            "the replicated directories are not probed",
-        ),
-        later(
-            attribute("checkintv", Time(Seconds, 1), None),
-            &[],
-            "the replicated directories are not probed",
-        ),
-        later(
-            attribute("syncdelta", Time(Minutes, 0), None),
-            &["0m", "0", "1", "1m"],
-            "a copy that is not up to date never becomes primary by its age",
-        ),
-        later(attribute("syncat", Text, None), &[""], "replication is always in real time"),
-        later(attribute("scripts", Switch, None), &["off", "no"], "_rfs_callback is not called"),
+        attribute("checktime", Time(Milliseconds, 1), Some("220000ms")),
+        attribute("checkintv", Time(Seconds, 1), Some("120s")),
+        attribute("syncdelta", Time(Minutes, 0), Some("0m")),
+        attribute("syncat", Crontab, None),
+        attribute("scripts", Switch, None),
         needless(attribute("roflags", Text, None), &[], WINDOWS),
         needless(attribute("allocthreshold", Text, None), &[], WINDOWS),
         needless(attribute("nfsbox_options", Text, None), &[], WINDOWS),

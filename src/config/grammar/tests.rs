@@ -20,6 +20,7 @@ fn kind(kind: Kind) -> String {
         Kind::RelativePath => "relative path".into(),
         Kind::Pattern => "expression".into(),
         Kind::Variable => "variable name".into(),
+        Kind::Crontab => "crontab line".into(),
     }
 }
 

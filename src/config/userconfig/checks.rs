@@ -64,6 +64,11 @@ impl Reader<'_> {
             };
             self.findings.mistake(node.at("name"), "proc", expected, quoted(name), remedy);
         }
+        let services = node.given("restart_services").map(str::trim).filter(|s| !s.is_empty());
+        if services.is_some() && !(service && action(node.text("action")) == ErrorAction::Restart) {
+            let text = "has no effect here: it is for service=\"yes\" with action=\"restart\"";
+            self.findings.note(node.element.at, "proc", Some("restart_services"), text);
+        }
         let at_most = node.count("atmax");
         if at_most >= 0 && at_most < node.count("atleast") && node.given("atleast").is_some() {
             let expected = format!("atmax= of at least {}", node.count("atleast"));
@@ -81,7 +86,7 @@ impl Reader<'_> {
             action: action(node.text("action")),
             class: when(node.text("class")),
             start_after: node.count("start_after") as u32,
-            restart_services: node.given("restart_services").map(str::to_owned),
+            restart_services: services.map(str::to_owned),
         })
     }
 
@@ -308,6 +313,7 @@ mod tests {
                 CheckerKind::Module { addr, .. } => addr.expect("an address"),
                 CheckerKind::SplitBrain { arg, .. } | CheckerKind::Custom { arg, .. } => arg,
                 CheckerKind::Application { resource } => resource,
+                CheckerKind::Mounted { .. } => unreachable!("nobody writes it"),
             })
             .collect();
         let one = "fd00::1";

@@ -9,6 +9,11 @@ use crate::model::ModuleName;
 /// Never mirrored, nor anything below: the kernel's, and what ends with the boot.
 const KERNEL_DIRS: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/var/run"];
 
+/// What `syncat=` gives up.
+const NOT_SYNCHRONOUS: &str = "replication is scheduled and not synchronous: what is acknowledged to the application between \
+     two synchronisations is on the primary alone and is lost with it, and the other node does not \
+     take over by itself";
+
 impl Reader<'_> {
     pub(super) fn rfs(&mut self, service: Node<'_>, mode: Mode) -> Option<Rfs> {
         let node = service.child("rfs")?;
@@ -36,13 +41,27 @@ impl Reader<'_> {
             let expected = "at least one <replicated>";
             self.findings.mistake(node.element.at, "rfs", expected, "none", remedy);
         }
+        let sync_at = node.given("syncat").and_then(|text| Schedule::parse(text).ok());
+        if sync_at.is_some() {
+            self.findings.note(node.element.at, "rfs", Some("syncat"), NOT_SYNCHRONOUS);
+        }
         let kb = node.given("reiallowedbw").map(|_| node.count("reiallowedbw") as u64);
         Some(Rfs {
             dirs,
             level,
             flow: self.flow(node),
             return_bytes_per_second: kb.filter(|kb| *kb > 0).map(|kb| kb.saturating_mul(1024)),
+            sync_at,
+            // One minute or less is ignored, as ever.
+            sync_delta: Some(node.time("syncdelta"))
+                .filter(|delta| *delta > Duration::from_secs(60)),
+            lock_timeout: node.time("locktimeout"),
+            send_timeout: node.time("sendtimeout"),
+            return_detail: node.switch("reidetail"),
             return_streams: node.count("nbrei") as u32,
+            probe_interval: node.time("checkintv"),
+            probe_limit: node.time("checktime"),
+            callbacks: node.switch("scripts"),
         })
     }
 

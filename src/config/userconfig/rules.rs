@@ -143,6 +143,7 @@ fn checker_rule(checker: &Checker) -> Option<Rule> {
         | CheckerKind::Address { .. }
         | CheckerKind::Module { .. }
         | CheckerKind::Application { .. }
+        | CheckerKind::Mounted { .. }
         | CheckerKind::SplitBrain { .. } => return None,
     };
     Some(builtin::of_checker(kind, &checker.ident, rule_action(&checker.action)?))

@@ -53,6 +53,8 @@ pub(super) struct Node {
     pub(super) gate: bool,
     /// The witness did not answer; until heartbeats return or the module is stopped.
     cut_off: bool,
+    /// Scripts that end with this code.
+    pub(super) exits: BTreeMap<Script, i32>,
     /// How often the server was to boot. A test carries it out.
     pub(super) reboots: u32,
 }
@@ -85,6 +87,7 @@ pub(super) fn policy(own: usize, defaultprim: DefaultPrim) -> Policy {
         peer: name(1 - own),
         replicates: true,
         scripts: true,
+        callbacks: false,
         failover: true,
         defaultprim,
         maxloop: 1_000,
@@ -126,6 +129,7 @@ impl World {
                 cut_short: false,
                 gate: false,
                 cut_off: false,
+                exits: BTreeMap::new(),
                 reboots: 0,
             }
         };
@@ -382,6 +386,7 @@ impl World {
             side: machine.memory().side.clone(),
             was_primary: machine.memory().was_primary,
             took_over: machine.memory().took_over,
+            aged: machine.memory().aged,
             asks: false,
             config_digest: String::new(),
             reason,
@@ -403,7 +408,7 @@ impl World {
                     Script::StopPrim | Script::Prestart => node.application = false,
                     _ => {}
                 }
-                Outcome::Exit(0)
+                Outcome::Exit(node.exits.get(&script).copied().unwrap_or(0))
             }
             Job::Await { .. } => Outcome::Done,
             Job::TakeAddress => {
