@@ -63,6 +63,7 @@ fn words(command: &Command) -> Option<String> {
         }
         Command::Class { name, .. } => with(&[(true, name)]),
         Command::Import { .. } => Some("-E".to_owned()),
+        Command::Restore { version } => with(&[(true, version)]),
         Command::Config
         | Command::Install { .. }
         | Command::Uninstall

@@ -210,6 +210,12 @@ pub enum Command {
         replace: bool,
     },
     Uninstall,
+    /// [`super::Data::Versions`]: the last applied configurations.
+    Versions,
+    /// Put one of them back as the edited copy; [`Command::Config`] applies it.
+    Restore {
+        version: String,
+    },
     ConfCheck,
     /// [`super::Data::Config`].
     ConfInfo,
@@ -296,6 +302,8 @@ impl Command {
             Import { .. } => "import",
             Install { .. } => "module install",
             Uninstall => "module uninstall",
+            Versions => "module versions",
+            Restore { .. } => "module restore",
             ConfCheck => "confcheck",
             ConfInfo => "confinfo",
             ModuleList => "module list",

@@ -215,6 +215,30 @@ pub struct ConfigView {
     pub applied_digest: Option<String>,
     pub applied_date: Option<String>,
     pub edited_digest: Option<String>,
+    /// What other nodes have told this one; empty without a daemon.
+    #[serde(default)]
+    pub peers: Vec<PeerConfigView>,
+}
+
+/// Which configuration another node runs with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerConfigView {
+    pub node: NodeName,
+    /// `None`: it has not told yet.
+    pub applied_digest: Option<String>,
+}
+
+/// A configuration that was applied and can be restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionView {
+    /// Name of its archive.
+    pub version: String,
+    /// `None`: the archive cannot be read any more.
+    pub digest: Option<String>,
+    /// The module runs with it.
+    pub applied: bool,
+    /// The edited copy is the same.
+    pub edited: bool,
 }
 
 /// The cluster as one node sees it.

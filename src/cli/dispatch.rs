@@ -76,7 +76,7 @@ fn small(context: &mut Context<'_>, verb: Verb) -> Result<u8, Refusal> {
     let replies = match verb {
         Verb::Config => context.ask_or_do(Command::Config)?,
         Verb::Confcheck => context.do_or_ask(Command::ConfCheck)?,
-        Verb::Confinfo => context.do_or_ask(Command::ConfInfo)?,
+        Verb::Confinfo => context.ask_or_do(Command::ConfInfo)?,
         Verb::Resources => return resources(context),
         Verb::Get { resource } => context.ask(Command::ResourceGet { resource })?,
         Verb::Set { resource, value, .. } => {

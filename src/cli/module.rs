@@ -20,6 +20,14 @@ pub fn carry_out(context: &mut Context<'_>, verb: ModuleVerb) -> Result<u8, Refu
             context.needed_module()?;
             context.ask_or_do(Command::Uninstall)?
         }
+        ModuleVerb::Versions => {
+            context.needed_module()?;
+            context.do_or_ask(Command::Versions)?
+        }
+        ModuleVerb::Restore { version } => {
+            context.needed_module()?;
+            context.do_or_ask(Command::Restore { version })?
+        }
         ModuleVerb::Check { what } => check(context, what)?,
     };
     Ok(context.show(&replies))

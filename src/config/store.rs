@@ -25,7 +25,7 @@ mod envfile;
 mod template;
 mod versions;
 
-pub use versions::Version;
+pub use versions::{Restored, Version};
 
 /// Largest module id: the port of its data link must exist.
 pub const ID_MAX: u32 = 10_000;
@@ -184,10 +184,7 @@ impl ModuleStore {
     pub fn uninstall(&self, name: &ModuleName) -> Result<PathBuf, StoreError> {
         let _lock = self.lock()?;
         self.record(name)?;
-        let backup = self.paths.backup();
-        durable::make_dir(&backup)?;
-        let kept = backup.join(versions::dated(name, now_ms()));
-        durable::replace_file(&kept, 0o600, &self.edited_tree(name)?.to_bytes()?)?;
+        let kept = self.back_up(name, &self.edited_tree(name)?)?;
         durable::remove_dir(&self.paths.module_edited(name))?;
         durable::remove_dir(&self.paths.module_state(name))?;
         Ok(kept)

@@ -7,8 +7,8 @@ use super::view;
 use crate::api::response::code;
 use crate::api::view::{LevelView, ModuleSummary};
 use crate::api::{
-    ClusterView, Command, Data, Exit, Handler, ModuleView, NodeView, Noted, Origin, Remote,
-    Replies, Request, Response, Switch, UserSetting,
+    ClusterView, Command, Data, Exit, Handler, ModuleView, NodeView, Noted, Origin, PeerConfigView,
+    Remote, Replies, Request, Response, Switch, UserSetting,
 };
 use crate::cli::offline;
 use crate::config::checks::ready_to_start;
@@ -69,9 +69,11 @@ impl Door {
             Command::Config | Command::Import { .. } | Command::Uninstall => {
                 self.configure(request).await
             }
+            Command::ConfInfo => self.config_info(request).await,
             Command::Install { .. }
+            | Command::Versions
+            | Command::Restore { .. }
             | Command::ConfCheck
-            | Command::ConfInfo
             | Command::ModuleList
             | Command::Preflight
             | Command::ClusterConfInfo
@@ -222,6 +224,19 @@ impl Door {
         let response = self.in_files(request).await;
         if let (false, Exit::Done, Some(member)) = (removes, response.exit(), self.0.member()) {
             self.0.modules.reload(&self.0, &member, &module).await;
+        }
+        response
+    }
+
+    /// What files say of this node, beside what the other nodes have told.
+    async fn config_info(&self, request: Request) -> Response {
+        let entry = request.module.as_ref().and_then(|module| self.0.modules.get(module));
+        let mut response = self.in_files(request).await;
+        if let (Response::Data { data: Data::Config(view) }, Some(entry)) = (&mut response, entry) {
+            let peers = entry.view().peers.clone().into_iter();
+            view.peers = peers
+                .map(|peer| PeerConfigView { node: peer.node, applied_digest: peer.config_digest })
+                .collect();
         }
         response
     }

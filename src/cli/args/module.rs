@@ -30,6 +30,15 @@ pub enum ModuleVerb {
     /// Remove a stopped module and keep an archive of it
     #[command(after_help = "Example: lockstep module uninstall -m web")]
     Uninstall,
+    /// List the last three applied configurations of a module
+    #[command(after_help = "Example: lockstep -H '*' module versions -m web")]
+    Versions,
+    /// Put an applied configuration back as the edited copy; -E then applies it
+    #[command(after_help = "Example: lockstep module restore -m web 2")]
+    Restore {
+        /// Its name in `module versions`, or its number there, 1 for the newest
+        version: String,
+    },
     /// Check an archive or an installed module; works without a daemon
     #[command(after_help = "Example: lockstep module check web.safe")]
     Check {

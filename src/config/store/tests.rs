@@ -168,10 +168,45 @@ fn the_last_three_versions_come_back() {
     assert_eq!(versions.len(), 3, "{versions:?}");
     let error = node.store.restore(&module("db"), "../x").unwrap_err().to_string();
     assert!(error.contains("kept are") && error.contains(&versions[0].name), "{error}");
-    node.store.restore(&module("db"), &versions[2].name).unwrap();
+    let restored = node.store.restore(&module("db"), &versions[2].name).unwrap();
+    assert_eq!(Some(restored.digest), versions[2].digest);
     node.store.configure(&module("db")).unwrap();
     let config = node.store.active(&module("db")).unwrap().config;
     assert_eq!(config.rfs.unwrap().dirs[0].path, Path::new("/srv/v2"));
+}
+
+/// What a person edited and never applied exists once: it is kept before it is overwritten, for
+/// nobody's eyes but root's, and not for ever.
+#[test]
+fn what_was_edited_and_never_applied_is_kept_by_a_restore() {
+    let node = Node::new();
+    node.install("db", "/srv/v0");
+    node.store.configure(&module("db")).unwrap();
+    assert_eq!(node.store.restore(&module("db"), "1").unwrap().kept, None, "the same");
+    node.install("db_2026", "/srv/other");
+    let other = node.store.uninstall(&module("db_2026")).unwrap();
+    for round in 0..12 {
+        node.edit("db", |text| text.replace("<user/>", &format!("<user/><!-- {round} -->")));
+        let restored = node.store.restore(&module("db"), "1").unwrap();
+        let kept = restored.kept.expect("the edited copy is kept");
+        assert_eq!(kept.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let tree = Tree::read_archive(&kept).unwrap();
+        let text = tree.get("conf/userconfig.xml").unwrap().bytes.clone();
+        assert!(String::from_utf8(text).unwrap().contains(&format!("<!-- {round} -->")));
+    }
+    let kept = fs::read_dir(node.paths().backup()).unwrap().count();
+    assert_eq!((kept, other.exists()), (11, true), "ten of db, and the one of another module");
+    for bad in ["0", "2", "db"] {
+        let error = node.store.restore(&module("db"), bad).unwrap_err().to_string();
+        assert!(error.contains("kept are db_"), "{error}");
+    }
+    // Damage hides nothing, and is never put back.
+    let folder = node.paths().module_versions(&module("db"));
+    let versions = node.store.versions(&module("db")).unwrap();
+    fs::write(folder.join(&versions[0].name), "half").unwrap();
+    assert_eq!(node.store.versions(&module("db")).unwrap()[0].digest, None);
+    node.store.restore(&module("db"), "1").unwrap_err();
+    node.store.check(&module("db")).unwrap();
 }
 
 #[test]
