@@ -222,7 +222,6 @@ async fn converse(
     let Conversation { reader, mut writer } = conversation;
     let reading = read_events(reader, events, SILENCE_LIMIT);
     tokio::pin!(reading);
-    let mut abandoned = false;
     let reason = loop {
         tokio::select! {
             reason = &mut reading => break reason,
@@ -234,7 +233,7 @@ async fn converse(
                 }
                 Err(error) => break format!("its process cannot be watched: {error}"),
             },
-            order = orders.recv(), if !abandoned => match order {
+            order = orders.recv() => match order {
                 Some(Order::Command(command)) => {
                     if let Err(error) = write_command(&mut writer, &command).await {
                         break format!("it does not listen: {error}");
@@ -243,8 +242,9 @@ async fn converse(
                 Some(Order::Kill) => {
                     let _ = watch.signal(libc::SIGKILL);
                 }
-                // The module's task ended: the engine goes on alone, for the next daemon.
-                None => abandoned = true,
+                // The module's task ended: the engine goes on, for the next task or daemon, and what
+                // it says to that one is none of our business.
+                None => return "nobody here looks after it any more".to_owned(),
             },
         }
     };
