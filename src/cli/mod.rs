@@ -26,6 +26,7 @@ mod explain;
 mod files;
 pub mod json;
 mod lists;
+pub mod live;
 mod log;
 mod module;
 pub mod offline;

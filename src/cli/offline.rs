@@ -318,7 +318,8 @@ fn remarks(config: &UserConfig) -> String {
     text
 }
 
-fn lines(notes: &[Note]) -> String {
+/// Each a line of its own.
+pub fn lines(notes: &[Note]) -> String {
     notes.iter().map(|note| format!("note: {note}\n")).collect()
 }
 

@@ -22,9 +22,11 @@ use std::path::{Path, PathBuf};
 mod carry;
 mod durable;
 mod envfile;
+mod live;
 mod template;
 mod versions;
 
+pub use live::Change;
 pub use versions::{Restored, Version};
 
 /// Largest module id: the port of its data link must exist.
@@ -247,19 +249,30 @@ impl ModuleStore {
         self.record(name)?;
         let tree = self.edited_tree(name)?;
         let reading = self.read_edited(name, &tree)?;
-        let mark = AppliedMark { digest: tree.digest(), date_ms: now_ms() };
-        let mut active = tree.clone();
-        // Variables may be secrets: who may not read the one must not read the other.
-        let mode = tree.get("conf/userconfig.xml").map_or(0o600, |entry| entry.mode);
-        active.put(EXPANDED, mode, reading.expanded.into_bytes());
-        envfile::put(&reading.config.virtual_hosts, name, &mut active)?;
-        active.put(APPLIED_RECORD, 0o644, durable::record_bytes(APPLIED_FORMAT, &mark)?);
+        let (mark, active) = self.to_apply(name, &tree, &reading)?;
         let target = self.paths.module_active(name);
         let staged = durable::Staged::write(&target, &active)?;
         self.keep_version(name, &tree, mark.date_ms)?;
         staged.put(&target)?;
         let AppliedMark { digest, date_ms } = mark;
         Ok(Applied { digest, date_ms, notes: reading.config.notes })
+    }
+
+    /// What the applied copy of an edited one consists of.
+    fn to_apply(
+        &self,
+        name: &ModuleName,
+        tree: &Tree,
+        reading: &Reading,
+    ) -> Result<(AppliedMark, Tree), StoreError> {
+        let mark = AppliedMark { digest: tree.digest(), date_ms: now_ms() };
+        let mut active = tree.clone();
+        // Variables may be secrets: who may not read the one must not read the other.
+        let mode = tree.get("conf/userconfig.xml").map_or(0o600, |entry| entry.mode);
+        active.put(EXPANDED, mode, reading.expanded.clone().into_bytes());
+        envfile::put(&reading.config.virtual_hosts, name, &mut active)?;
+        active.put(APPLIED_RECORD, 0o644, durable::record_bytes(APPLIED_FORMAT, &mark)?);
+        Ok((mark, active))
     }
 
     /// The applied configuration, read again and checked against today's `cluster.xml`.

@@ -25,6 +25,13 @@ pub fn action_called(action: &str, caller: &str) -> Text {
     text("action-called", Level::User, format!("Action {action} called by {caller}"))
 }
 
+/// The application, its addresses and its directories went on as they were.
+pub fn configured_live(digest: &str, caller: &str) -> Text {
+    let digest = digest.get(..12).unwrap_or(digest);
+    let told = format!("Configuration {digest} applied while the module runs, called by {caller}");
+    text("configured-live", Level::User, told)
+}
+
 pub fn wakeup() -> Text {
     text("action-rule", Level::Event, "Action wakeup from failover rule Implicit_wakeup")
 }

@@ -2,7 +2,7 @@
 use super::classes;
 use super::daemon::{Daemon, Member};
 use super::module::{Input, LoopCount, ModuleHandle};
-use super::modules::Entry;
+use super::modules::{Entry, Modules};
 use super::view;
 use crate::api::response::code;
 use crate::api::view::{LevelView, ModuleSummary};
@@ -10,11 +10,13 @@ use crate::api::{
     ClusterView, Command, Data, Exit, Handler, ModuleView, NodeView, Noted, Origin, PeerConfigView,
     Remote, Replies, Request, Response, Switch, UserSetting,
 };
-use crate::cli::offline;
+use crate::cli::{live, offline};
 use crate::config::checks::ready_to_start;
+use crate::config::store::ModuleStore;
 use crate::decide::{Caller, Refusal, StartKind, Wish};
+use crate::logbook::texts;
 use crate::metrics::open_metrics;
-use crate::model::{ModuleName, NodeName, Role};
+use crate::model::{ModuleName, NodeName, Role, State};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -163,10 +165,7 @@ impl Door {
         {
             let text =
                 format!("module {} is not started: {}", task.site.active.name, problems.join("; "));
-            task.journal.write(
-                "control",
-                crate::logbook::texts::action_refused(wish.name(), &problems.join("; ")),
-            );
+            task.journal.write("control", texts::action_refused(wish.name(), &problems.join("; ")));
             return Response::refused("not-ready", text, Exit::Failed);
         }
         let name = wish.name();
@@ -208,8 +207,12 @@ impl Door {
         let Some(module) = request.module.clone() else {
             return Response::refused("usage", "the request names no module", Exit::Usage);
         };
+        let removes = matches!(request.command, Command::Uninstall);
         if let Some(entry) = self.0.modules.get(&module) {
             let state = entry.view().state;
+            if state.role != Role::Stop && !removes {
+                return self.configure_running(request, &module, state).await;
+            }
             if state.role != Role::Stop {
                 let text = format!(
                     "module {module} is {state}: stop it first (`lockstep stop -m {module}`)"
@@ -217,7 +220,6 @@ impl Door {
                 return Response::refused(code::RUNNING, text, Exit::Refused);
             }
         }
-        let removes = matches!(request.command, Command::Uninstall);
         if removes {
             self.0.modules.remove(&module).await;
         }
@@ -226,6 +228,40 @@ impl Door {
             self.0.modules.reload(&self.0, &member, &module).await;
         }
         response
+    }
+
+    /// Changes what watches a module that runs; the application goes on.
+    async fn configure_running(
+        &self,
+        request: Request,
+        module: &ModuleName,
+        state: State,
+    ) -> Response {
+        let before = self.digest(module);
+        let (paths, caller) = (self.0.paths.clone(), request.origin.caller());
+        let work = move || live::configure(&paths, &request, state);
+        let mut response = match tokio::task::spawn_blocking(work).await {
+            Ok(response) => response,
+            Err(error) => return Response::refused("failed", error.to_string(), Exit::Failed),
+        };
+        let applied = ModuleStore::new(self.0.paths.clone()).active(module);
+        let changed = applied.ok().filter(|active| Some(&active.digest) != before.as_ref());
+        if let (Some(active), Some(member)) = (changed, self.0.member()) {
+            if let Some(Entry::Task(task)) = self.0.modules.get(module) {
+                let text = texts::configured_live(&active.digest, &caller);
+                task.journal.write("control", text);
+            }
+            let taken_up = Modules::renew(self.0.clone(), member, module.clone()).await;
+            if let (false, Response::Ok { text: Some(text) }) = (taken_up, &mut response) {
+                text.push_str("; it is taken up when the transition under way has ended");
+            }
+        }
+        response
+    }
+
+    /// Of the configuration that the module's task works with.
+    fn digest(&self, module: &ModuleName) -> Option<String> {
+        Some(self.0.modules.get(module)?.view().config_digest.clone())
     }
 
     /// What files say of this node, beside what the other nodes have told.

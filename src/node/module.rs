@@ -18,7 +18,7 @@ use crate::checkers::Neighbour;
 use crate::decide::{Caller, Event, Machine, Memory, Moment, Refusal, Wish};
 use crate::logbook::{Level, Logbook, texts};
 use crate::model::{
-    BootId, EngineEvent, EngineMode, EngineStatus, PeerMessage, PeerReply, Progress, Role,
+    BootId, EngineEvent, EngineMode, EngineStatus, PeerMessage, PeerReply, Progress, Role, State,
 };
 use crate::peer::{PeersHandle, Reply};
 use std::collections::HashMap;
@@ -81,6 +81,10 @@ pub enum Input {
     Processes {
         answer: oneshot::Sender<Vec<ProcessView>>,
     },
+    /// End the task, unless a transition is under way (`None`): another one takes over.
+    HandOver {
+        answer: oneshot::Sender<Option<Former>>,
+    },
     /// End the task; the engine, if one runs, goes on.
     Quit {
         done: oneshot::Sender<()>,
@@ -93,6 +97,13 @@ pub enum LoopCount {
     Increment,
     Reset,
     Check,
+}
+
+/// What a task that ends while the module runs leaves to the next one, besides what is on disk.
+pub struct Former {
+    state: State,
+    since: jiff::Timestamp,
+    resources: Resources,
 }
 
 /// Hold on a module's task. Clones are equal.
@@ -116,6 +127,8 @@ pub(super) struct Control {
     pub(super) status: Option<EngineStatus>,
     pub(super) engine_pid: Option<u32>,
     pub(super) since: jiff::Timestamp,
+    /// The state that the last task handed over, until it is reached again, and since when it was.
+    pub(super) former: Option<(State, jiff::Timestamp)>,
     /// Of a module in STOP: its copy, as its files say.
     pub(super) copy_at_rest: Option<Remembered>,
     pub(super) returns: Returns,
@@ -147,8 +160,16 @@ pub fn spawn(
     program: &Path,
     neighbour: Neighbour,
     boot_start: bool,
+    former: Option<Former>,
 ) -> Result<ModuleHandle, String> {
-    let (control, ears, handle) = prepare(site, peers, program, neighbour)?;
+    let (mut control, ears, handle) = prepare(site, peers, program, neighbour)?;
+    if let Some(former) = former {
+        control.resources = former.resources;
+        match control.machine.state() == former.state {
+            true => control.since = former.since,
+            false => control.former = Some((former.state, former.since)),
+        }
+    }
     tokio::spawn(control.live(ears, boot_start));
     Ok(handle)
 }
@@ -187,6 +208,7 @@ pub(super) fn prepare(
         status: None,
         engine_pid: None,
         since: jiff::Timestamp::now(),
+        former: None,
         copy_at_rest: site.copy_at_rest(),
         returns: Returns::default(),
         engine_site,
@@ -241,6 +263,13 @@ impl Control {
                     None => return,
                 },
                 input = inputs.recv() => match input {
+                    Some(Input::HandOver { answer }) if self.machine.busy() => {
+                        let _ = answer.send(None);
+                    }
+                    Some(Input::HandOver { answer }) => {
+                        let _ = answer.send(Some(self.handed_over()));
+                        return;
+                    }
                     Some(Input::Quit { done }) => {
                         let _ = done.send(());
                         return;
@@ -349,8 +378,17 @@ impl Control {
             Input::Processes { answer } => {
                 let _ = answer.send(self.processes());
             }
-            Input::Quit { .. } => {}
+            Input::Quit { .. } | Input::HandOver { .. } => {}
         }
+    }
+
+    /// What scripts and people have set stays; what checkers have seen is seen anew by the next.
+    pub(super) fn handed_over(&mut self) -> Former {
+        for name in self.watching.resources() {
+            self.resources.unset(&name);
+        }
+        let (state, since) = (self.machine.state(), self.since);
+        Former { state, since, resources: std::mem::take(&mut self.resources) }
     }
 
     pub(super) fn ticket(&mut self) -> u64 {
@@ -374,7 +412,8 @@ impl Control {
         let actions = self.machine.on(event, clock::now());
         let after = self.machine.state();
         if after != before {
-            self.since = jiff::Timestamp::now();
+            let again = self.former.take_if(|(state, _)| *state == after);
+            self.since = again.map_or_else(jiff::Timestamp::now, |(_, since)| since);
         }
         if before.role != Role::Stop && after.role == Role::Stop {
             self.switched = Switched::default();

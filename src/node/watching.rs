@@ -90,6 +90,13 @@ impl Watching {
         self.rules = Rules::new(self.set.rules.clone(), self.timing.0, self.timing.1);
     }
 
+    /// What it looks after, by name.
+    pub(super) fn resources(&self) -> Vec<String> {
+        let procs = self.errd.iter().flat_map(|errd| &errd.procs);
+        let procs = procs.map(|proc| format!("proc.{}", proc.name));
+        self.checkers.iter().map(resource).chain(procs).collect()
+    }
+
     /// Processes of this class are being watched.
     pub fn watches(&self, class: &When) -> bool {
         self.classes.iter().any(|(known, ..)| known == class)

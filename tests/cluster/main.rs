@@ -10,6 +10,7 @@ mod copies;
 mod counter;
 mod fixture;
 mod kills;
+mod live;
 mod outages;
 mod programs;
 #[path = "../support/random.rs"]
