@@ -50,7 +50,8 @@ fn what_watches_is_changed_while_the_module_runs() {
     assert_eq!(resource("custom.other"), "kept");
     cluster.wait_acknowledged(50);
     assert_eq!((cluster.calls().len(), cluster.application("n1")), (calls, pid.clone()));
-    assert_eq!(cluster.view("n1")["addresses"].as_array().unwrap().len(), 2);
+    let held = || cluster.view("n1")["addresses"].as_array().map(Vec::len);
+    wait_for("both addresses shown", || held() == Some(2));
 
     // What it acts on now.
     cluster.lab.sh("n1", &format!("kill -9 {pid}"));
