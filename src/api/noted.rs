@@ -69,6 +69,8 @@ fn words(command: &Command) -> Option<String> {
         | Command::Uninstall
         | Command::ClusterConfig { .. }
         | Command::WatchApply
+        | Command::Maintain { .. }
+        | Command::MaintainNoMore
         | Command::LoopReset => with(&[]),
         command if command.is_action() => with(&[]),
         _ => None,

@@ -179,6 +179,15 @@ pub enum Command {
         setting: UserSetting,
         value: Switch,
     },
+    /// Nothing happens by itself on both nodes of the module, for so long.
+    Maintain {
+        /// `None`: the user who asks.
+        #[serde(default)]
+        owner: Option<String>,
+        reason: String,
+        seconds: u64,
+    },
+    MaintainNoMore,
     /// [`super::Data::Settings`].
     Settings,
     /// `errd enable|disable`: watch the processes of this class, or not.
@@ -294,6 +303,8 @@ impl Command {
             LoopReset => "resetloop",
             LoopCheck => "checkloop",
             Set { setting, .. } => setting.as_str(),
+            Maintain { .. } => "maintenance on",
+            MaintainNoMore => "maintenance off",
             Settings => "settings",
             Class { value: Switch::On, .. } => "errd enable",
             Class { value: Switch::Off, .. } => "errd disable",

@@ -20,6 +20,9 @@ pub struct ModuleView {
     /// A person must say whose copy is right; `reason` names the commands.
     #[serde(default)]
     pub needs_decision: bool,
+    /// A person works on the module; nothing happens by itself.
+    #[serde(default)]
+    pub maintenance: Option<MaintenanceView>,
     /// Counts changes of the right to write, 0 before the first.
     #[serde(default)]
     pub epoch: u64,
@@ -78,6 +81,7 @@ impl ModuleView {
             since: Some("2026-02-03T04:05:06Z".into()),
             reason: String::new(),
             needs_decision: false,
+            maintenance: None,
             epoch: 7,
             policy: Some("both-alone".into()),
             peers: vec![PeerView {
@@ -113,6 +117,14 @@ impl ModuleView {
             loops_max: 3,
         }
     }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaintenanceView {
+    pub owner: String,
+    pub reason: String,
+    /// RFC 3339.
+    pub until: String,
 }
 
 /// What this node knows of the module on another node.

@@ -3,8 +3,8 @@ use super::args::{CommandLine, ErrdVerb, NoSync, OnOff, OnOffStatus, Verb, Wait}
 use super::context::{Context, usage};
 use super::wait::{After, Goal};
 use super::{
-    bench, cluster, completion, explain, lists, log, module, preflight, processes, snapshot, state,
-    watch,
+    bench, cluster, completion, explain, lists, log, maintenance, module, preflight, processes,
+    snapshot, state, watch,
 };
 use crate::api::{Command, Data, Nodes, Refusal, Response, Switch, UserSetting};
 use crate::model::Role;
@@ -56,6 +56,7 @@ fn command(context: &mut Context<'_>, verb: Verb) -> Result<u8, Refusal> {
         Verb::Module(verb) => module::carry_out(context, verb),
         Verb::Cluster(verb) => cluster::carry_out(context, verb),
         Verb::Metrics { output } => watch::metrics(context, output.as_deref()),
+        Verb::Maintenance(verb) => maintenance::carry_out(context, verb),
         Verb::Watch(verb) => watch::carry_out(context, verb),
         Verb::Bench(options) => bench::bench(context, &options),
         Verb::Explain => explain::explain(context),

@@ -88,6 +88,9 @@ fn module(view: &ModuleView) -> Value {
         "epoch": view.epoch,
         "policy": view.policy,
         "marks": marks(view),
+        "maintenance": view.maintenance.as_ref().map(|window| {
+            json!({ "owner": window.owner, "reason": window.reason, "until": window.until })
+        }),
         "peers": view.peers.iter().map(peer).collect::<Value>(),
         "config": {
             "digest": view.config_digest,

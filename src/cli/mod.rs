@@ -28,6 +28,7 @@ pub mod json;
 mod lists;
 pub mod live;
 mod log;
+mod maintenance;
 mod module;
 pub mod offline;
 mod preflight;

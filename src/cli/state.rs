@@ -43,6 +43,9 @@ fn module(view: &ModuleView, verbose: bool) -> String {
     if let Some(policy) = &view.policy {
         line(&mut text, "policy", &policy_text(policy));
     }
+    if let Some(told) = super::maintenance::told(view) {
+        line(&mut text, "maintenance", &format!("{told} (nothing happens by itself)"));
+    }
     line(&mut text, "epoch", &view.epoch.to_string());
     for peer in view.peers.iter().filter(|peer| !peer.heartbeats.is_empty()) {
         line(&mut text, "heartbeats", &heartbeats(peer));
@@ -158,6 +161,9 @@ pub fn marks(view: &ModuleView) -> Vec<&str> {
     marks.extend(view.policy.as_deref().filter(|policy| *policy == "both-alone"));
     if view.needs_decision {
         marks.push("needs-decision");
+    }
+    if view.maintenance.is_some() {
+        marks.push("maintenance");
     }
     if !view.settings.failover {
         marks.push("failover-off");
@@ -282,7 +288,10 @@ fn table(views: &[ModuleView]) -> String {
             .collect();
         let (module, id, state) = (view.module.as_str(), view.id, view.state.to_string());
         let peers = peers.join(", ");
-        let _ = writeln!(text, "{module:<20} {id:>3} {state:<16} {peers:<24} {}", view.reason);
+        let told = super::maintenance::told(view);
+        let maintained = told.map(|told| format!("[maintenance {told}] ")).unwrap_or_default();
+        let reason = maintained + &view.reason;
+        let _ = writeln!(text, "{module:<20} {id:>3} {state:<16} {peers:<24} {reason}");
     }
     text
 }

@@ -1,4 +1,5 @@
 //! What a module's daemon part remembers. The hub stores it under a magic, a version and a checksum.
+use super::maintenance::Maintenance;
 use super::walk::Walk;
 use super::words::Moment;
 use crate::model::{Readiness, Role, Side};
@@ -21,6 +22,8 @@ pub struct Memory {
     pub in_sync: bool,
     /// `failover on|off` of the administrator.
     pub failover: Option<bool>,
+    #[serde(default)]
+    pub maintenance: Maintenance,
     /// Error-driven actions within the interval.
     pub loops: Vec<Moment>,
     /// The server boots because of an error (`automatic_reboot`).
@@ -44,6 +47,7 @@ impl Default for Memory {
             took_over: false,
             in_sync: false,
             failover: None,
+            maintenance: Maintenance::default(),
             loops: Vec::new(),
             rebooting: false,
             side: None,

@@ -87,9 +87,12 @@ impl Stop {
                 }
                 Err(Refusal::AlreadyThere("the module is stopped already".to_owned()))
             }
-            Wish::Restart | Wish::Swap | Wish::Wait { .. } | Wish::Wakeup | Wish::Failover(_) => {
-                Err(cx.wrong_state(Role::Stop, wish, "a started module"))
-            }
+            Wish::Restart
+            | Wish::Swap
+            | Wish::Wait { .. }
+            | Wish::Wakeup
+            | Wish::Failover(_)
+            | Wish::Maintenance(_) => Err(cx.wrong_state(Role::Stop, wish, "a started module")),
         }
     }
 }

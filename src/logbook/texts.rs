@@ -54,6 +54,12 @@ pub fn process(service: bool, why: &str) -> Text {
     text(code, Level::Critical, why)
 }
 
+/// Nothing is done about it meanwhile.
+pub fn only_reported(resource: &str) -> Text {
+    let told = format!("Resource {resource} is down, only reported during maintenance");
+    text("maintenance-reported", Level::Event, told)
+}
+
 /// What belonged to the module and outlived its stop: number and name of each, ten of them.
 pub fn processes_killed(killed: &[(u32, &str)]) -> Text {
     const NAMED: usize = 10;

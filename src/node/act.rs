@@ -1,7 +1,7 @@
 //! Carries the automaton's actions out, in their order, and keeps what outlives the daemon.
 use super::classes::Switched;
 use super::clock;
-use super::memory::{Stored, UserSettings};
+use super::memory::{Clocks, Stored, UserSettings};
 use super::module::{Control, LoopCount};
 use crate::api::UserSetting;
 use crate::decide::{Action, Event, Memory};
@@ -65,7 +65,8 @@ impl Control {
 
     pub(super) async fn remember(&mut self, memory: Memory, durable: bool) {
         let (boot, settings) = (self.site.boot, self.settings);
-        let stored = Stored { boot, memory, settings, switched: self.switched.clone() };
+        let (clocks, switched) = (Clocks::now(), self.switched.clone());
+        let stored = Stored { boot, memory, settings, clocks, switched };
         let file = self.file.clone();
         let written = tokio::task::spawn_blocking(move || file.store(&stored, durable)).await;
         if let Ok(Err(error)) = written {
@@ -124,7 +125,8 @@ impl Control {
         switched: Switched,
     ) -> Result<(), String> {
         let memory = self.machine.memory().clone();
-        let stored = Stored { boot: self.site.boot, memory, settings, switched: switched.clone() };
+        let (boot, clocks) = (self.site.boot, Clocks::now());
+        let stored = Stored { boot, memory, settings, clocks, switched: switched.clone() };
         let file = self.file.clone();
         let written = tokio::task::spawn_blocking(move || file.store(&stored, true)).await;
         written.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;

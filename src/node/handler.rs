@@ -13,7 +13,7 @@ use crate::api::{
 use crate::cli::{live, offline};
 use crate::config::checks::ready_to_start;
 use crate::config::store::ModuleStore;
-use crate::decide::{Caller, Refusal, StartKind, Wish};
+use crate::decide::{Asked, Caller, Refusal, StartKind, Wish};
 use crate::logbook::texts;
 use crate::metrics::open_metrics;
 use crate::model::{ModuleName, NodeName, Role, State};
@@ -129,6 +129,14 @@ impl Door {
             Command::Set { setting: UserSetting::Failover, value } => {
                 Wish::Failover(value == Switch::On)
             }
+            Command::Maintain { ref owner, ref reason, seconds } => {
+                let owner = owner.as_deref().unwrap_or(&request.origin.user);
+                match Asked::new(owner, reason, seconds.saturating_mul(1_000)) {
+                    Ok(asked) => Wish::Maintenance(Some(asked)),
+                    Err(text) => return Response::refused("usage", text, Exit::Usage),
+                }
+            }
+            Command::MaintainNoMore => Wish::Maintenance(None),
             Command::Set { setting, value } => return set(task, setting, value).await,
             Command::Class { name, value } => {
                 return classes::switch(task, name, value, request.origin.caller()).await;
@@ -430,6 +438,7 @@ fn refused(refusal: &Refusal, wish: &str, role: Role) -> Response {
                 ("stop" | "forcestop", _) => code::ALREADY_STOPPED,
                 ("prim" | "primforce", _) => code::ALREADY_PRIMARY,
                 ("second", _) => code::ALREADY_SECONDARY,
+                ("maintenance off", _) => code::ALREADY_SWITCHED,
                 _ => code::ALREADY_STARTED,
             };
             Response::already(code, text)
@@ -438,6 +447,7 @@ fn refused(refusal: &Refusal, wish: &str, role: Role) -> Response {
         Refusal::PeerPrimary(_) => Response::unsafe_now("peer-primary", text),
         Refusal::PeerNotPrimary(_) => Response::unsafe_now("peer-not-primary", text),
         Refusal::ReturnBegun { .. } => Response::unsafe_now("return-begun", text),
+        Refusal::Maintained { .. } => Response::unsafe_now("maintenance", text),
         Refusal::WouldLose(_) => Response::unsafe_now("would-lose", text),
         Refusal::Incomplete(_) => Response::unsafe_now("incomplete", text),
         Refusal::PeerSilent(_) => Response::refused("peer-silent", text, Exit::NoPeer),

@@ -7,7 +7,7 @@ use super::engine::{EngineHandle, EngineSite};
 use super::hearts::Hearts;
 use super::jobs::Hands;
 use super::journal::Journal;
-use super::memory::{MemoryFile, Stored, UserSettings};
+use super::memory::{Clocks, MemoryFile, Stored, UserSettings};
 use super::progress::Returns;
 use super::report::Reporter;
 use super::resources::Resources;
@@ -233,12 +233,11 @@ pub(super) fn prepare(
 
 fn load(file: &MemoryFile, journal: &Journal, boot: BootId) -> Stored {
     let (settings, switched) = (UserSettings::default(), Switched::default());
-    let empty = Stored { boot, memory: Memory::default(), settings, switched };
+    let clocks = Clocks::now();
+    let empty = Stored { boot, memory: Memory::default(), settings, clocks, switched };
     match file.load() {
         Ok(Some(stored)) if stored.boot == boot => stored,
-        Ok(Some(Stored { memory, settings, .. })) => {
-            Stored { boot, memory: memory.after_reboot(), settings, ..empty }
-        }
+        Ok(Some(stored)) => stored.after_reboot(boot, clocks),
         Ok(None) => empty,
         Err(error) => {
             journal.write("control", texts::other("memory", Level::Critical, error.to_string()));
@@ -407,10 +406,15 @@ impl Control {
             self.ending = false;
             self.copy_at_rest = self.site.copy_at_rest();
         }
-        let before = self.machine.state();
+        let (before, acted) = (self.machine.state(), self.machine.acts_by_itself());
         let rival = self.machine.facts().peer.leads();
         let actions = self.machine.on(event, clock::now());
         let after = self.machine.state();
+        if !acted && self.machine.acts_by_itself() {
+            // What was only reported is looked at anew, and acted on if it still holds.
+            self.watching.classes.clear();
+            self.watching.rules.rearm(clock::now());
+        }
         if after != before {
             let again = self.former.take_if(|(state, _)| *state == after);
             self.since = again.map_or_else(jiff::Timestamp::now, |(_, since)| since);

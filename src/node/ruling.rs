@@ -100,7 +100,8 @@ impl Control {
             }
             self.event(Event::Gate(gate.clone())).await;
         }
-        if gate.is_none() && asks && self.machine.sleeps() && self.watching.set.implicit_wakeup {
+        let wakes = asks && self.machine.acts_by_itself();
+        if gate.is_none() && wakes && self.machine.sleeps() && self.watching.set.implicit_wakeup {
             let label = crate::rules::builtin::IMPLICIT_WAKEUP.to_owned();
             self.wish(Wish::Wakeup, Caller::Rule(label)).await;
         }
@@ -114,7 +115,8 @@ impl Control {
     fn asks_rules(&self) -> bool {
         let active = self.active();
         let runs = active.serves || active.follows;
-        runs && !self.machine.busy() && self.settings.checker.unwrap_or(true)
+        let acts = self.machine.acts_by_itself() && self.settings.checker.unwrap_or(true);
+        runs && acts && !self.machine.busy()
     }
 
     pub(super) async fn ask_rules(&mut self) {

@@ -49,7 +49,7 @@ pub struct Watching {
     /// By resource, each with its number.
     running: BTreeMap<String, (u64, Running)>,
     /// Classes of watched processes.
-    classes: Vec<(When, u64, Running)>,
+    pub(super) classes: Vec<(When, u64, Running)>,
     /// Number of the newest watch.
     newest: u64,
     /// Nothing has been started or stopped since this daemon began: what it adopts has long started.
@@ -292,6 +292,9 @@ impl Control {
         self.set_resource(&reading.resource, value, ERRD);
         if reading.up {
             return;
+        }
+        if !self.machine.acts_by_itself() {
+            return self.hands.journal.write(ERRD, texts::only_reported(&reading.resource));
         }
         let wish = match &proc.action {
             ErrorAction::Nothing => return,

@@ -11,6 +11,7 @@ mod counter;
 mod fixture;
 mod kills;
 mod live;
+mod maintenance;
 mod outages;
 mod programs;
 #[path = "../support/random.rs"]

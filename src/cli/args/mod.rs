@@ -4,6 +4,7 @@ mod bench;
 mod cluster;
 mod errd;
 mod later;
+mod maintenance;
 mod module;
 mod watch;
 
@@ -11,6 +12,7 @@ pub use bench::{BenchGroup, BenchOptions};
 pub use cluster::{Addresses, ClusterVerb};
 pub use errd::ErrdVerb;
 pub use later::later;
+pub use maintenance::MaintenanceVerb;
 pub use module::ModuleVerb;
 pub use watch::WatchVerb;
 
@@ -301,6 +303,12 @@ pub enum Verb {
     /// Allow automatic take-over, or not (set it on all nodes)
     #[command(after_help = "Example: lockstep -H '*' failover off -m web")]
     Failover { value: OnOff },
+    /// Work on a module: until it is over nothing happens by itself, on both nodes
+    #[command(
+        subcommand,
+        after_help = "Example: lockstep maintenance on -m web --reason 'new kernel' --for 2h"
+    )]
+    Maintenance(MaintenanceVerb),
     /// Watch the module's processes or not, all or a class of them
     #[command(subcommand, after_help = "Example: lockstep errd list -m web")]
     Errd(ErrdVerb),

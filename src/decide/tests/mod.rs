@@ -3,6 +3,7 @@
 mod deaths;
 mod engine;
 mod faults;
+mod maintenance;
 mod reboots;
 mod single;
 mod table;
