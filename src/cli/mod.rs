@@ -30,6 +30,7 @@ pub mod live;
 mod log;
 mod maintenance;
 mod module;
+mod new;
 pub mod offline;
 mod preflight;
 mod processes;

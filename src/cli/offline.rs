@@ -307,7 +307,7 @@ pub fn checked(config: &UserConfig) -> String {
 }
 
 /// Notes, what must be filled in, and what refuses a start; each a line.
-fn remarks(config: &UserConfig) -> String {
+pub fn remarks(config: &UserConfig) -> String {
     let mut text = lines(&config.notes);
     for blank in &config.blanks {
         text.push_str(&format!("to be filled in: {blank}\n"));

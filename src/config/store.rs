@@ -127,10 +127,33 @@ impl ModuleStore {
         replace: bool,
     ) -> Result<u32, StoreError> {
         let tree = match archive {
+            Some(path) if path.is_dir() => Tree::read_folder(path)?,
             Some(path) => Tree::read_archive(path)?,
             None => template::mirror(),
         };
         self.install_tree(name, tree, id, replace)
+    }
+
+    /// Writes the files of a new module, name, mode and text of each, into a directory that is not
+    /// there yet: whole, or not at all.
+    ///
+    /// # Errors
+    /// Mistakes in what was to be written; the disk.
+    pub fn write_new(
+        &self,
+        name: &ModuleName,
+        into: &Path,
+        files: Vec<(&'static str, u32, String)>,
+    ) -> Result<UserConfig, StoreError> {
+        let mut tree = Tree::default();
+        for (file, mode, text) in files {
+            tree.put(file, mode, text.into_bytes());
+        }
+        let around = Surroundings { cluster: self.cluster()?, ..Surroundings::of(&self.paths) };
+        let config = read_tree(name, &tree, &into.join("conf/userconfig.xml"), &around)?.config;
+        let into = std::path::absolute(into).map_err(failed("write", into))?;
+        durable::Staged::write(&into, &tree)?.put(&into)?;
+        Ok(config)
     }
 
     fn install_tree(

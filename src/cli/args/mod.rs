@@ -6,6 +6,7 @@ mod errd;
 mod later;
 mod maintenance;
 mod module;
+mod new;
 mod watch;
 
 pub use bench::{BenchGroup, BenchOptions};
@@ -14,6 +15,7 @@ pub use errd::ErrdVerb;
 pub use later::later;
 pub use maintenance::MaintenanceVerb;
 pub use module::ModuleVerb;
+pub use new::NewModule;
 pub use watch::WatchVerb;
 
 use super::completion::Shell;
