@@ -4,7 +4,7 @@ use super::context::{Context, usage};
 use super::wait::{After, Goal};
 use super::{
     bench, cluster, completion, explain, lists, log, maintenance, module, preflight, processes,
-    snapshot, state, watch,
+    snapshot, state, top, watch,
 };
 use crate::api::{Command, Data, Nodes, Refusal, Response, Switch, UserSetting};
 use crate::model::Role;
@@ -43,6 +43,7 @@ fn command(context: &mut Context<'_>, verb: Verb) -> Result<u8, Refusal> {
         }
         Verb::Shutdown { timeout } => shutdown(context, timeout),
         Verb::State { verbose, local, quiet } => show_state(context, verbose, local, quiet),
+        Verb::Top(options) => top::top(context, &options),
         Verb::Waitstate { state, timeout } => wait(context, Goal::Role(state.0), timeout),
         Verb::Waitstart { timeout } => wait(context, Goal::Started, timeout),
         Verb::Waitstop { timeout } => wait(context, Goal::Role(Role::Stop), timeout),

@@ -37,6 +37,7 @@ mod processes;
 mod show;
 mod snapshot;
 pub mod state;
+mod top;
 mod wait;
 mod watch;
 

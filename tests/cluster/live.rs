@@ -53,6 +53,14 @@ fn what_watches_is_changed_while_the_module_runs() {
     let held = || cluster.view("n1")["addresses"].as_array().map(Vec::len);
     wait_for("both addresses shown", || held() == Some(2));
 
+    // Both nodes in one picture, with what the client makes them do.
+    let shown = cluster.ok("n2", &["top", "--json", "-m", MODULE]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let row = |at: usize| shown["answers"][at]["data"][0].clone();
+    assert_eq!((&row(0)["role"], &row(1)["role"]), (&"PRIM".into(), &"SECOND".into()), "{shown}");
+    assert!(row(0)["operations_per_second"].as_f64().unwrap() > 0.0, "{shown}");
+    assert!(row(1)["lag_operations"].is_u64(), "{shown}");
+
     // What it acts on now.
     cluster.lab.sh("n1", &format!("kill -9 {pid}"));
     cluster.wait_log("n1", "Action restart called by errd");

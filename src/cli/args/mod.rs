@@ -7,6 +7,7 @@ mod later;
 mod maintenance;
 mod module;
 mod new;
+mod top;
 mod watch;
 
 pub use bench::{BenchGroup, BenchOptions};
@@ -16,6 +17,7 @@ pub use later::later;
 pub use maintenance::MaintenanceVerb;
 pub use module::ModuleVerb;
 pub use new::NewModule;
+pub use top::TopOptions;
 pub use watch::WatchVerb;
 
 use super::completion::Shell;
@@ -197,6 +199,9 @@ pub enum Verb {
         #[arg(short = 'q', long)]
         quiet: bool,
     },
+    /// Watch all modules on all nodes: roles, throughput, latency, lag, returns
+    #[command(after_help = "Example: lockstep top -m web")]
+    Top(TopOptions),
     /// Wait until the module is Ready in this state (STOP: stopped)
     #[command(after_help = "Example: lockstep waitstate -m web SECOND --timeout 60")]
     Waitstate {
