@@ -1,4 +1,4 @@
-//! A configuration for a module that runs: mistakes first, then what needs a stop, then it is applied.
+//! A configuration for a module that runs: mistakes first, then what needs a stop, then it acts.
 use super::context::usage;
 use super::offline::{lines, refusal};
 use crate::api::response::code;

@@ -131,8 +131,8 @@ fn configuration(view: &ModuleView) -> String {
     let same = match config_equal(view) {
         Some(true) => "equal on all nodes".to_owned(),
         Some(false) => format!(
-            "NOT EQUAL on all nodes ({}): run `lockstep -H '*' -E {}` on the node whose edited copy \
-             is right",
+            "NOT EQUAL on all nodes ({}): run `lockstep -H '*' -E {}` on the node whose edited \
+             copy is right",
             others_config(view),
             view.module
         ),

@@ -6,8 +6,8 @@
 //!      ▲                                        │ off, or the time is over       │
 //!      └────────────────────────────────────────┴────────────────────────────────┘
 //! ```
-//! While a window is open: no secondary takes over, no `defaultprim` moves the role, checkers, rules
-//! and `errd` report and do nothing. What keeps the copies safe stays in force, and so does every
+//! While a window is open: no secondary takes over, no `defaultprim` moves the role, checkers,
+//! rules and `errd` report and do nothing. What keeps the copies safe stays in force, and so does every
 //! command of a person.
 //!
 //! Both nodes have the same window: each report carries it, and the greater number is newer.
@@ -67,7 +67,7 @@ impl Asked {
         }
         if !(LENGTH_MS_MIN..=LENGTH_MS_MAX).contains(&length_ms) {
             return Err(
-                "maintenance lasts from one minute to 30 days: --for 2h (for ever is `failover off`)"
+                "maintenance lasts one minute to 30 days: --for 2h (for ever is `failover off`)"
                     .to_owned(),
             );
         }
@@ -116,9 +116,9 @@ impl Maintenance {
     /// After a reboot: moments were those of another clock. `passed_ms` went by since `then`.
     pub fn after_reboot(&mut self, then: Moment, passed_ms: u64, now: Moment) {
         let Some(window) = &mut self.window else { return };
-        let moved = |moment: Moment| now.plus(moment.since(then).saturating_sub(passed_ms));
-        window.ends = moved(window.ends);
-        window.warns = window.warns.map(moved);
+        for moment in std::iter::once(&mut window.ends).chain(&mut window.warns) {
+            *moment = now.plus(moment.since(then).saturating_sub(passed_ms));
+        }
     }
 
     fn due(&self) -> Option<Moment> {

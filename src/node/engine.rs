@@ -242,8 +242,8 @@ async fn converse(
                 Some(Order::Kill) => {
                     let _ = watch.signal(libc::SIGKILL);
                 }
-                // The module's task ended: the engine goes on, for the next task or daemon, and what
-                // it says to that one is none of our business.
+                // The module's task ended: the engine goes on, for the next task or daemon, and
+                // what it says to that one is none of our business.
                 None => return "nobody here looks after it any more".to_owned(),
             },
         }

@@ -43,25 +43,19 @@ fn userconfig(answers: &Answers) -> String {
         .iter()
         .map(|dir| format!("      <replicated dir=\"{}\"/>\n", path(dir)))
         .collect();
-    let (watch, vars) = (watch(answers), vars(answers));
-    let address = vip(answers);
-    format!(
-        "<!DOCTYPE safe>\n\
-         <!-- Every element and attribute is explained in conf/userconfig.xml of the project.\n     \
-         Check it with: lockstep module check DIRECTORY -->\n\
-         <safe>\n  \
-         <!-- start=\"checked\": when start_prim fails, the node does not pretend to be ready -->\n  \
-         <service mode=\"mirror\" boot=\"auto\" defaultprim=\"alone\" failover=\"on\" \
-         start=\"checked\">\n\n    \
-         <!-- The networks over which the nodes hear each other: names of <lan> in cluster.xml.\n         \
-         The first one carries the mirrored data. -->\n    \
-         <heart pulse=\"700ms\" timeout=\"10s\">\n{heartbeats}    </heart>\n{address}\n    \
-         <!-- The directories of the application: existing on both nodes. -->\n    \
-         <rfs level=\"mirror\">\n{dirs}    </rfs>\n{watch}\n    \
-         <!-- Limits for the stop scripts, and what the scripts find in their environment. -->\n    \
-         <user nicestoptimeout=\"120s\" forcestoptimeout=\"60s\" logging=\"userlog\">\n{vars}    \
-         </user>\n  </service>\n</safe>\n"
-    )
+    // What people answered comes last, and is not looked through for names of other places.
+    let mut text = String::new();
+    for part in include_str!("userconfig.xml").split('@') {
+        text.push_str(&match part {
+            "HEARTBEATS" => heartbeats.clone(),
+            "VIP" => vip(answers),
+            "DIRECTORIES" => dirs.clone(),
+            "WATCH" => watch(answers),
+            "VARIABLES" => vars(answers),
+            plain => plain.to_owned(),
+        });
+    }
+    text
 }
 
 fn vip(answers: &Answers) -> String {

@@ -37,8 +37,8 @@ pub fn new(context: &mut Context<'_>, given: NewModule) -> Result<u8, Refusal> {
     let config = store.write_new(&name, &into, files).map_err(|error| offline::refusal(&error))?;
     let shown = into.display();
     context.print(&format!(
-        "{}module {name} is in {shown}; look at it, then: lockstep module install -m {name} {shown}; \
-         lockstep -H '*' -E {name}\n",
+        "{}module {name} is in {shown}; look at it, then: lockstep module install -m {name} \
+         {shown}; lockstep -H '*' -E {name}\n",
         offline::remarks(&config)
     ));
     Ok(0)

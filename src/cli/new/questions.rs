@@ -87,8 +87,8 @@ pub fn answers(
         run,
         "",
         &mut |usual| {
-            let question = "3. What runs the application? systemd units in the order of their start \
-                        (commas between), or a command that begins with its path";
+            let question = "3. What runs the application? systemd units in the order of their \
+                            start (commas between), or a command that begins with its path";
             asker("--unit or --command", question, usual)
         },
         &program,
@@ -109,8 +109,8 @@ pub fn answers(
         given.lans.join(","),
         &all,
         &mut |usual| {
-            let question = "5. Over which lans of cluster.xml do the nodes hear each other? The first \
-                        one carries the data. (commas between)";
+            let question = "5. Over which lans of cluster.xml do the nodes hear each other? The \
+                            first one carries the data. (commas between)";
             asker("--lan", question, usual)
         },
         &names,
@@ -118,11 +118,14 @@ pub fn answers(
     Ok(Answers { dirs, vip, run, port, lans })
 }
 
+/// Gets what an empty line means; `None`: nobody is there to be asked.
+type Asker<'a> = dyn FnMut(Option<&str>) -> Result<Option<String>, Refusal> + 'a;
+
 /// The answer that was given, or asked for until it is one. `usual` is that of an empty line.
 fn answer<T>(
     given: String,
     usual: &str,
-    ask: &mut dyn FnMut(Option<&str>) -> Result<Option<String>, Refusal>,
+    ask: &mut Asker<'_>,
     read: &dyn Fn(&str) -> Result<T, String>,
 ) -> Result<T, Refusal> {
     if !given.is_empty() {

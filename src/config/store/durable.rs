@@ -56,7 +56,7 @@ pub(super) fn replace_file(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), S
 pub(super) struct Drafts(Vec<(PathBuf, PathBuf)>);
 
 impl Drafts {
-    /// Writes every file, path and mode and content, beside its place: a full disk is noticed before
+    /// Writes every file (path, mode, content) beside its place: a full disk is noticed before
     /// anything has changed.
     pub(super) fn write(files: &[(PathBuf, u32, &[u8])]) -> Result<Drafts, StoreError> {
         let mut drafts = Drafts(Vec::new());
