@@ -51,7 +51,9 @@ pub fn answers(
     let mut asker = |flag: &str, question: &str, usual: Option<&str>| match &mut ask {
         Some(terminal) => Ok(Some(line(*terminal, say, question, usual)?)),
         None if usual.is_some() => Ok(None),
-        None => Err(usage(format!("{question} Give it with {flag}; there is no terminal to ask"))),
+        None => {
+            Err(usage(format!("{flag} is missing, and there is no terminal to ask: {question}")))
+        }
     };
     let dirs: Vec<String> =
         given.dirs.iter().map(|dir| dir.to_string_lossy().into_owned()).collect();

@@ -173,6 +173,11 @@ fn the_last_three_versions_come_back() {
     node.store.configure(&module("db")).unwrap();
     let config = node.store.active(&module("db")).unwrap().config;
     assert_eq!(config.rfs.unwrap().dirs[0].path, Path::new("/srv/v2"));
+    // The one that came back is the newest now, and takes nobody else's place.
+    let after = node.store.versions(&module("db")).unwrap();
+    let digests =
+        |versions: &[Version], order: [usize; 3]| order.map(|at| versions[at].digest.clone());
+    assert_eq!(digests(&after, [0, 1, 2]), digests(&versions, [2, 0, 1]));
 }
 
 /// What a person edited and never applied exists once: it is kept before it is overwritten, for

@@ -96,13 +96,18 @@ impl ModuleStore {
     ) -> Result<(), StoreError> {
         let folder = self.paths.module_versions(module);
         durable::make_dir(&folder)?;
-        let newest = names(&folder)?.into_iter().next();
-        let same = newest.and_then(|name| Tree::read_archive(&folder.join(name)).ok());
-        if same.is_some_and(|newest| newest.digest() == tree.digest()) {
+        let before = self.versions(module)?;
+        let same = |version: &&Version| version.digest.as_ref() == Some(&tree.digest());
+        if before.first().is_some_and(|newest| same(&newest)) {
             return Ok(());
         }
         let path = folder.join(dated(module, date_ms));
         durable::replace_file(&path, 0o600, &tree.to_bytes()?)?;
+        // Applied again: the three that are kept are three different ones.
+        for again in before.iter().filter(same) {
+            let path = folder.join(&again.name);
+            fs::remove_file(&path).map_err(failed("remove", &path))?;
+        }
         remove_oldest(&folder, &names(&folder)?, VERSIONS_KEPT)
     }
 }
