@@ -94,7 +94,7 @@ fn the_scripts_run_a_command() {
     let place = Place::new();
     let name = format!("try{}", std::process::id());
     let (code, said) =
-        place.make(&name, &["--dir", "/srv/x", "--command", "/bin/sh -c 'sleep 1000 & wait'"]);
+        place.make(&name, &["--dir", "/srv/x", "--command", "/bin/sh -c 'sleep 90 & wait'"]);
     assert_eq!(code, 0, "{said}");
     let bin = place.path(&name).join("bin");
     let run = |script: &str, args: &[&str], command: &str| {
@@ -113,7 +113,7 @@ fn the_scripts_run_a_command() {
         eprintln!("not run: it writes to /run and looks at the processes of others");
         return;
     }
-    let sleeps = "/bin/sh -c 'sleep 1000 & wait'";
+    let sleeps = "/bin/sh -c 'sleep 90 & wait'";
     let (code, said) = run("start_prim", &[], sleeps);
     assert_eq!(code, Some(0), "{said}");
     let (again, said) = run("start_prim", &[], sleeps);
