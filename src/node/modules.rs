@@ -126,26 +126,23 @@ impl Modules {
     /// one still is after [`RENEW_PATIENCE`].
     pub async fn renew(daemon: Arc<Daemon>, member: Arc<Member>, module: ModuleName) -> bool {
         let renewed = tokio::spawn(async move {
-            let modules = &daemon.modules;
+            let (modules, store) = (&daemon.modules, ModuleStore::new(daemon.paths.clone()));
             while let Some(Entry::Task(task)) = modules.get(&module) {
+                let active = match store.active(&module) {
+                    // Another change was quicker, and its task has read this one as well.
+                    Ok(active) if active.digest == task.site.active.digest => return,
+                    Ok(active) => active,
+                    Err(error) => return tracing::error!(%module, %error, "cannot be read"),
+                };
                 let (answer, answered) = oneshot::channel();
                 let _ = task.inputs.send(Input::HandOver { answer }).await;
-                let Ok(former) = answered.await else {
-                    // Another change was quicker; it has read the newest configuration.
-                    tokio::time::sleep(RENEW_PAUSE).await;
-                    return;
-                };
-                let Some(former) = former else {
-                    tokio::time::sleep(RENEW_PAUSE).await;
-                    continue;
-                };
-                match ModuleStore::new(daemon.paths.clone()).active(&module) {
-                    Ok(active) => {
+                match answered.await {
+                    Ok(Some(former)) => {
                         modules.begin(&daemon, &member, active, false, Some(former)).await;
                     }
-                    Err(error) => tracing::error!(%module, %error, "cannot be read"),
+                    // A transition is under way, or another change takes the task over just now.
+                    Ok(None) | Err(_) => tokio::time::sleep(RENEW_PAUSE).await,
                 }
-                return;
             }
         });
         tokio::time::timeout(RENEW_PATIENCE, renewed).await.is_ok()
