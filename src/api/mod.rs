@@ -34,8 +34,8 @@ pub use request::{Command, Nodes, Origin, Request, Switch, UserSetting};
 pub use response::{Data, Exit, Refusal, Reply, Response};
 pub use server::{Handler, Replies};
 pub use view::{
-    ClusterView, ConfigView, HeartbeatView, ModuleView, NodeView, PeerView, ProcessView,
-    ReplicationView, ResourceView, SettingsView,
+    ClusterView, ConfigView, HeartbeatView, MaintenanceView, ModuleView, NodeView, PeerConfigView,
+    PeerView, ProcessView, ReplicationView, ResourceView, SettingsView, VersionView,
 };
 
 /// Version of the request and response lines.

@@ -63,11 +63,14 @@ fn words(command: &Command) -> Option<String> {
         }
         Command::Class { name, .. } => with(&[(true, name)]),
         Command::Import { .. } => Some("-E".to_owned()),
+        Command::Restore { version } => with(&[(true, version)]),
         Command::Config
         | Command::Install { .. }
         | Command::Uninstall
         | Command::ClusterConfig { .. }
         | Command::WatchApply
+        | Command::Maintain { .. }
+        | Command::MaintainNoMore
         | Command::LoopReset => with(&[]),
         command if command.is_action() => with(&[]),
         _ => None,

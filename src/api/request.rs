@@ -179,6 +179,15 @@ pub enum Command {
         setting: UserSetting,
         value: Switch,
     },
+    /// Nothing happens by itself on both nodes of the module, for so long.
+    Maintain {
+        /// `None`: the user who asks.
+        #[serde(default)]
+        owner: Option<String>,
+        reason: String,
+        seconds: u64,
+    },
+    MaintainNoMore,
     /// [`super::Data::Settings`].
     Settings,
     /// `errd enable|disable`: watch the processes of this class, or not.
@@ -210,6 +219,12 @@ pub enum Command {
         replace: bool,
     },
     Uninstall,
+    /// [`super::Data::Versions`]: the last applied configurations.
+    Versions,
+    /// Put one of them back as the edited copy; [`Command::Config`] applies it.
+    Restore {
+        version: String,
+    },
     ConfCheck,
     /// [`super::Data::Config`].
     ConfInfo,
@@ -288,6 +303,8 @@ impl Command {
             LoopReset => "resetloop",
             LoopCheck => "checkloop",
             Set { setting, .. } => setting.as_str(),
+            Maintain { .. } => "maintenance on",
+            MaintainNoMore => "maintenance off",
             Settings => "settings",
             Class { value: Switch::On, .. } => "errd enable",
             Class { value: Switch::Off, .. } => "errd disable",
@@ -296,6 +313,8 @@ impl Command {
             Import { .. } => "import",
             Install { .. } => "module install",
             Uninstall => "module uninstall",
+            Versions => "module versions",
+            Restore { .. } => "module restore",
             ConfCheck => "confcheck",
             ConfInfo => "confinfo",
             ModuleList => "module list",

@@ -2,7 +2,7 @@
 use super::preflight::PreflightView;
 use super::view::{
     ClusterView, ConfigView, LevelView, ModuleSummary, ModuleView, ProcessView, ResourceView,
-    SettingsView,
+    SettingsView, VersionView,
 };
 use crate::logbook::{CommandEntry, Entry};
 use crate::model::{ModuleName, NodeName};
@@ -170,6 +170,7 @@ pub enum Data {
     Settings(SettingsView),
     Processes(Vec<ProcessView>),
     Config(ConfigView),
+    Versions(Vec<VersionView>),
     Preflight(PreflightView),
     Log(Vec<Entry>),
     /// OpenMetrics text.

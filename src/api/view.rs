@@ -20,6 +20,9 @@ pub struct ModuleView {
     /// A person must say whose copy is right; `reason` names the commands.
     #[serde(default)]
     pub needs_decision: bool,
+    /// A person works on the module; nothing happens by itself.
+    #[serde(default)]
+    pub maintenance: Option<MaintenanceView>,
     /// Counts changes of the right to write, 0 before the first.
     #[serde(default)]
     pub epoch: u64,
@@ -78,6 +81,7 @@ impl ModuleView {
             since: Some("2026-02-03T04:05:06Z".into()),
             reason: String::new(),
             needs_decision: false,
+            maintenance: None,
             epoch: 7,
             policy: Some("both-alone".into()),
             peers: vec![PeerView {
@@ -113,6 +117,14 @@ impl ModuleView {
             loops_max: 3,
         }
     }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaintenanceView {
+    pub owner: String,
+    pub reason: String,
+    /// RFC 3339.
+    pub until: String,
 }
 
 /// What this node knows of the module on another node.
@@ -215,6 +227,30 @@ pub struct ConfigView {
     pub applied_digest: Option<String>,
     pub applied_date: Option<String>,
     pub edited_digest: Option<String>,
+    /// What other nodes have told this one; empty without a daemon.
+    #[serde(default)]
+    pub peers: Vec<PeerConfigView>,
+}
+
+/// Which configuration another node runs with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerConfigView {
+    pub node: NodeName,
+    /// `None`: it has not told yet.
+    pub applied_digest: Option<String>,
+}
+
+/// A configuration that was applied and can be restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionView {
+    /// Name of its archive.
+    pub version: String,
+    /// `None`: the archive cannot be read any more.
+    pub digest: Option<String>,
+    /// The module runs with it.
+    pub applied: bool,
+    /// The edited copy is the same.
+    pub edited: bool,
 }
 
 /// The cluster as one node sees it.

@@ -3,8 +3,8 @@ use super::args::{CommandLine, ErrdVerb, NoSync, OnOff, OnOffStatus, Verb, Wait}
 use super::context::{Context, usage};
 use super::wait::{After, Goal};
 use super::{
-    bench, cluster, completion, explain, lists, log, module, preflight, processes, snapshot, state,
-    watch,
+    bench, cluster, completion, explain, lists, log, maintenance, module, preflight, processes,
+    snapshot, state, top, watch,
 };
 use crate::api::{Command, Data, Nodes, Refusal, Response, Switch, UserSetting};
 use crate::model::Role;
@@ -43,6 +43,7 @@ fn command(context: &mut Context<'_>, verb: Verb) -> Result<u8, Refusal> {
         }
         Verb::Shutdown { timeout } => shutdown(context, timeout),
         Verb::State { verbose, local, quiet } => show_state(context, verbose, local, quiet),
+        Verb::Top(options) => top::top(context, &options),
         Verb::Waitstate { state, timeout } => wait(context, Goal::Role(state.0), timeout),
         Verb::Waitstart { timeout } => wait(context, Goal::Started, timeout),
         Verb::Waitstop { timeout } => wait(context, Goal::Role(Role::Stop), timeout),
@@ -56,6 +57,7 @@ fn command(context: &mut Context<'_>, verb: Verb) -> Result<u8, Refusal> {
         Verb::Module(verb) => module::carry_out(context, verb),
         Verb::Cluster(verb) => cluster::carry_out(context, verb),
         Verb::Metrics { output } => watch::metrics(context, output.as_deref()),
+        Verb::Maintenance(verb) => maintenance::carry_out(context, verb),
         Verb::Watch(verb) => watch::carry_out(context, verb),
         Verb::Bench(options) => bench::bench(context, &options),
         Verb::Explain => explain::explain(context),
@@ -76,7 +78,7 @@ fn small(context: &mut Context<'_>, verb: Verb) -> Result<u8, Refusal> {
     let replies = match verb {
         Verb::Config => context.ask_or_do(Command::Config)?,
         Verb::Confcheck => context.do_or_ask(Command::ConfCheck)?,
-        Verb::Confinfo => context.do_or_ask(Command::ConfInfo)?,
+        Verb::Confinfo => context.ask_or_do(Command::ConfInfo)?,
         Verb::Resources => return resources(context),
         Verb::Get { resource } => context.ask(Command::ResourceGet { resource })?,
         Verb::Set { resource, value, .. } => {

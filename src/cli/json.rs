@@ -7,8 +7,8 @@
 //! [`SCHEMA`].
 use super::state::{config_equal, marks};
 use crate::api::{
-    ClusterView, ConfigView, Data, Finding, ModuleView, NodeView, PeerView, ProcessView, Refusal,
-    ReplicationView, Reply, Response, SettingsView,
+    ClusterView, ConfigView, Data, Finding, ModuleView, NodeView, PeerConfigView, PeerView,
+    ProcessView, Refusal, ReplicationView, Reply, Response, SettingsView, VersionView,
 };
 use crate::model::{NodeName, Progress, ReplicatedDir};
 use serde_json::{Value, json};
@@ -57,6 +57,7 @@ pub fn data(data: &Data) -> Value {
         Data::Settings(view) => settings(view),
         Data::Processes(processes) => processes.iter().map(process).collect(),
         Data::Config(view) => config(view),
+        Data::Versions(versions) => versions.iter().map(version).collect(),
         Data::Preflight(view) => json!({
             "findings": view.findings.iter().map(finding).collect::<Value>(),
         }),
@@ -87,6 +88,9 @@ fn module(view: &ModuleView) -> Value {
         "epoch": view.epoch,
         "policy": view.policy,
         "marks": marks(view),
+        "maintenance": view.maintenance.as_ref().map(|window| {
+            json!({ "owner": window.owner, "reason": window.reason, "until": window.until })
+        }),
         "peers": view.peers.iter().map(peer).collect::<Value>(),
         "config": {
             "digest": view.config_digest,
@@ -239,5 +243,27 @@ fn config(view: &ConfigView) -> Value {
         "applied_digest": view.applied_digest,
         "applied_date": view.applied_date,
         "edited_digest": view.edited_digest,
+        "peers": view.peers.iter().map(peer_config).collect::<Value>(),
+        "equal": config_told_equal(view),
+    })
+}
+
+fn peer_config(peer: &PeerConfigView) -> Value {
+    json!({ "node": peer.node, "applied_digest": peer.applied_digest })
+}
+
+/// `null`: no other node has told its configuration.
+fn config_told_equal(view: &ConfigView) -> Option<bool> {
+    let mut told = view.peers.iter().filter_map(|peer| peer.applied_digest.as_ref()).peekable();
+    told.peek()?;
+    Some(told.all(|digest| view.applied_digest.as_ref() == Some(digest)))
+}
+
+fn version(view: &VersionView) -> Value {
+    json!({
+        "version": view.version,
+        "digest": view.digest,
+        "applied": view.applied,
+        "edited": view.edited,
     })
 }

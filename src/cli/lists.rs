@@ -1,5 +1,5 @@
 //! Lists for people: columns as wide as what stands in them, one thing a line.
-use crate::api::{ProcessView, ResourceView};
+use crate::api::{ProcessView, ResourceView, VersionView};
 
 /// A line each, as scripts of `get` read them.
 pub fn resource_lines(resources: &[ResourceView]) -> String {
@@ -41,6 +41,29 @@ pub fn processes(processes: &[ProcessView]) -> String {
     };
     let heads = ["NAME", "KIND", "CLASS", "ACTION", "WANTED", "VALUE"];
     table(heads, processes.iter().map(row).collect())
+}
+
+/// With the number by which `module restore` takes them, newest first.
+pub fn versions(versions: &[VersionView]) -> String {
+    if versions.is_empty() {
+        return "no configuration of this module was applied on this node yet\n".to_owned();
+    }
+    let row = |(at, version): (usize, &VersionView)| {
+        let digest = version.digest.as_ref().map_or("damaged", |digest| short(digest));
+        let is = match (version.applied, version.edited) {
+            (true, true) => "applied, edited copy",
+            (true, false) => "applied",
+            (false, true) => "edited copy",
+            (false, false) => "",
+        };
+        [(at + 1).to_string(), version.version.clone(), digest.to_owned(), is.to_owned()]
+    };
+    table(["NUMBER", "VERSION", "DIGEST", "IS"], versions.iter().enumerate().map(row).collect())
+}
+
+/// As much of a digest as people compare.
+pub fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
 }
 
 /// How many shall run.

@@ -26,14 +26,18 @@ mod explain;
 mod files;
 pub mod json;
 mod lists;
+pub mod live;
 mod log;
+mod maintenance;
 mod module;
+mod new;
 pub mod offline;
 mod preflight;
 mod processes;
 mod show;
 mod snapshot;
 pub mod state;
+mod top;
 mod wait;
 mod watch;
 

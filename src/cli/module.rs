@@ -4,6 +4,7 @@ use super::context::{Context, failed, io_refusal, usage};
 use super::offline;
 use crate::api::view::ModuleSummary;
 use crate::api::{Command, Nodes, Refusal, Reply, Response, request::ARCHIVE_BYTES_MAX};
+use crate::config::archive::Tree;
 use crate::config::paths::Paths;
 use crate::config::store::ModuleStore;
 use crate::model::ModuleName;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub fn carry_out(context: &mut Context<'_>, verb: ModuleVerb) -> Result<u8, Refusal> {
     let replies = match verb {
+        ModuleVerb::New(given) => return super::new::new(context, *given),
         ModuleVerb::Install { archive, id, replace } => install(context, archive, id, replace)?,
         ModuleVerb::List | ModuleVerb::Listid => context.do_or_ask(Command::ModuleList)?,
         ModuleVerb::Getports => return getports(context),
@@ -19,6 +21,14 @@ pub fn carry_out(context: &mut Context<'_>, verb: ModuleVerb) -> Result<u8, Refu
         ModuleVerb::Uninstall => {
             context.needed_module()?;
             context.ask_or_do(Command::Uninstall)?
+        }
+        ModuleVerb::Versions => {
+            context.needed_module()?;
+            context.do_or_ask(Command::Versions)?
+        }
+        ModuleVerb::Restore { version } => {
+            context.needed_module()?;
+            context.do_or_ask(Command::Restore { version })?
         }
         ModuleVerb::Check { what } => check(context, what)?,
     };
@@ -70,7 +80,12 @@ fn install(
 }
 
 fn read_archive(path: &Path) -> Result<Vec<u8>, Refusal> {
-    let bytes = std::fs::read(path).map_err(|error| io_refusal("read", path, &error))?;
+    let bytes = match path.is_dir() {
+        true => Tree::read_folder(path)
+            .and_then(|tree| tree.to_bytes())
+            .map_err(|error| usage(error.to_string()))?,
+        false => std::fs::read(path).map_err(|error| io_refusal("read", path, &error))?,
+    };
     if bytes.len() > ARCHIVE_BYTES_MAX {
         return Err(usage(format!(
             "archive {} has {} bytes, the limit between nodes is {ARCHIVE_BYTES_MAX}; \
@@ -134,11 +149,15 @@ fn check(context: &mut Context<'_>, what: Option<String>) -> Result<Vec<Reply>, 
         return context.do_or_ask(Command::ConfCheck);
     };
     let path = Path::new(&what);
-    if path.is_file() {
+    let installed = || {
+        let name = ModuleName::new(&what).ok();
+        name.is_some_and(|name| context.paths.module_edited(&name).exists())
+    };
+    if path.is_file() || path.is_dir() && (what.contains('/') || !installed()) {
         return check_archive(path).map(answered);
     }
     let module = ModuleName::new(&what).map_err(|error| {
-        usage(format!("{what} is neither a file nor the name of a module: {error}"))
+        usage(format!("{what} is neither a file, a directory, nor the name of a module: {error}"))
     })?;
     context.module = Some(module);
     context.do_or_ask(Command::ConfCheck)

@@ -6,7 +6,7 @@
 //! it, for [`Command::Config`], [`Command::Import`] and [`Command::Uninstall`].
 use crate::api::response::code;
 use crate::api::view::ModuleSummary;
-use crate::api::{Command, ConfigView, Data, Exit, Refusal, Request, Response};
+use crate::api::{Command, ConfigView, Data, Exit, Refusal, Request, Response, VersionView};
 use crate::config::cluster::ClusterConfig;
 use crate::config::mistake::Note;
 use crate::config::paths::Paths;
@@ -30,6 +30,8 @@ pub fn answer(paths: &Paths, request: &Request) -> Option<Response> {
         Command::ClusterConfInfo => cluster_config_view(paths),
         Command::Install { .. }
         | Command::Uninstall
+        | Command::Versions
+        | Command::Restore { .. }
         | Command::Config
         | Command::ConfCheck
         | Command::ConfInfo
@@ -55,6 +57,8 @@ fn of_module(
             install(store, module, file.as_ref().map(|draft| draft.path.as_path()), *id, *replace)
         }
         Command::Uninstall => uninstall(store, module),
+        Command::Versions => versions(store, module),
+        Command::Restore { version } => restore(store, module, version),
         Command::Config => configure(store, module),
         Command::ConfCheck => {
             let config = store.check(module).map_err(|error| refusal(&error))?;
@@ -106,6 +110,35 @@ fn not_installed(store: &ModuleStore, module: &ModuleName) -> Response {
     };
     let text = format!("module {module} was not installed on this node, nothing to do; {there}");
     Response::already(code::ALREADY_UNINSTALLED, text)
+}
+
+fn versions(store: &ModuleStore, module: &ModuleName) -> Result<Response, Refusal> {
+    let kept = store.versions(module).map_err(|error| refusal(&error))?;
+    let installed = store.list().map_err(|error| refusal(&error))?;
+    let found = installed.into_iter().find(|installed| installed.name == *module);
+    let edited = found.as_ref().map(|found| found.edited.clone());
+    let applied = found.and_then(|found| found.applied).map(|mark| mark.digest);
+    let views = kept.into_iter().map(|version| VersionView {
+        applied: version.digest.is_some() && version.digest == applied,
+        edited: version.digest.is_some() && version.digest == edited,
+        version: version.name,
+        digest: version.digest,
+    });
+    Ok(Response::data(Data::Versions(views.collect())))
+}
+
+fn restore(store: &ModuleStore, module: &ModuleName, version: &str) -> Result<Response, Refusal> {
+    let restored = store.restore(module, version).map_err(|error| refusal(&error))?;
+    let kept = restored.kept.map(|kept| {
+        format!("the edited copy, which was never applied, is kept as {}\n", kept.display())
+    });
+    let digest = restored.digest.get(..12).unwrap_or(&restored.digest);
+    Ok(Response::ok_with(format!(
+        "{}the edited copy of module {module} is {} again, digest {digest}; next: apply it on all \
+         nodes with -H \"*\" -E {module}",
+        kept.unwrap_or_default(),
+        restored.version
+    )))
 }
 
 fn configure(store: &ModuleStore, module: &ModuleName) -> Result<Response, Refusal> {
@@ -162,6 +195,7 @@ fn config_view(store: &ModuleStore, module: &ModuleName) -> Result<Response, Ref
         applied_digest: found.applied.map(|mark| mark.digest),
         applied_date: date,
         edited_digest: Some(found.edited),
+        peers: Vec::new(),
     })))
 }
 
@@ -218,6 +252,7 @@ fn cluster_config_view(paths: &Paths) -> Result<Response, Refusal> {
         applied_digest: Some(blake3::hash(&bytes).to_hex().to_string()),
         applied_date: changed,
         edited_digest: None,
+        peers: Vec::new(),
     })))
 }
 
@@ -272,7 +307,7 @@ pub fn checked(config: &UserConfig) -> String {
 }
 
 /// Notes, what must be filled in, and what refuses a start; each a line.
-fn remarks(config: &UserConfig) -> String {
+pub fn remarks(config: &UserConfig) -> String {
     let mut text = lines(&config.notes);
     for blank in &config.blanks {
         text.push_str(&format!("to be filled in: {blank}\n"));
@@ -283,7 +318,8 @@ fn remarks(config: &UserConfig) -> String {
     text
 }
 
-fn lines(notes: &[Note]) -> String {
+/// Each a line of its own.
+pub fn lines(notes: &[Note]) -> String {
     notes.iter().map(|note| format!("note: {note}\n")).collect()
 }
 

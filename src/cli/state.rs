@@ -1,6 +1,7 @@
 //! What a node shows of itself, as text for people. The first line of `state -m` is the local
 //! state in the form that scripts have been searching for since long:
 //! `Local (n1) : PRIM Ready (uptodate)(Color : Green)`.
+use super::lists::short;
 use crate::api::view::LevelView;
 use crate::api::{
     ClusterView, ConfigView, Data, ModuleView, PeerView, ReplicationView, SettingsView,
@@ -22,6 +23,7 @@ pub fn text(data: &Data, verbose: bool) -> String {
         Data::Settings(settings) => settings_line(settings),
         Data::Processes(processes) => super::lists::processes(processes),
         Data::Config(view) => config(view),
+        Data::Versions(versions) => super::lists::versions(versions),
         Data::Commands(entries) => entries.iter().map(|entry| format!("{entry}\n")).collect(),
         Data::Preflight(_) => String::new(),
         Data::Metrics(text) => text.clone(),
@@ -40,6 +42,9 @@ fn module(view: &ModuleView, verbose: bool) -> String {
     }
     if let Some(policy) = &view.policy {
         line(&mut text, "policy", &policy_text(policy));
+    }
+    if let Some(told) = super::maintenance::told(view) {
+        line(&mut text, "maintenance", &format!("{told} (nothing happens by itself)"));
     }
     line(&mut text, "epoch", &view.epoch.to_string());
     for peer in view.peers.iter().filter(|peer| !peer.heartbeats.is_empty()) {
@@ -124,12 +129,23 @@ fn heartbeats(peer: &PeerView) -> String {
 
 fn configuration(view: &ModuleView) -> String {
     let same = match config_equal(view) {
-        Some(true) => "equal on all nodes",
-        Some(false) => "NOT EQUAL on all nodes: run `lockstep -H '*' -E MODULE`",
-        None => "the peer's is not known",
+        Some(true) => "equal on all nodes".to_owned(),
+        Some(false) => format!(
+            "NOT EQUAL on all nodes ({}): run `lockstep -H '*' -E {}` on the node whose edited \
+             copy is right",
+            others_config(view),
+            view.module
+        ),
+        None => "the peer's is not known".to_owned(),
     };
     let date = view.config_date.as_ref().map(|date| format!(", applied {date}"));
     format!("{}, {same}{}", short(&view.config_digest), date.unwrap_or_default())
+}
+
+fn others_config(view: &ModuleView) -> String {
+    let told =
+        view.peers.iter().filter_map(|peer| Some((&peer.node, peer.config_digest.as_ref()?)));
+    told.map(|(node, digest)| format!("{node} {}", short(digest))).collect::<Vec<_>>().join(", ")
 }
 
 /// `None`: no peer has told its configuration.
@@ -145,6 +161,9 @@ pub fn marks(view: &ModuleView) -> Vec<&str> {
     marks.extend(view.policy.as_deref().filter(|policy| *policy == "both-alone"));
     if view.needs_decision {
         marks.push("needs-decision");
+    }
+    if view.maintenance.is_some() {
+        marks.push("maintenance");
     }
     if !view.settings.failover {
         marks.push("failover-off");
@@ -251,10 +270,6 @@ pub fn bytes(count: u64) -> String {
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
-fn short(digest: &str) -> &str {
-    digest.get(..12).unwrap_or(digest)
-}
-
 /// One line per module, for `state` without a module.
 fn table(views: &[ModuleView]) -> String {
     if views.is_empty() {
@@ -273,7 +288,10 @@ fn table(views: &[ModuleView]) -> String {
             .collect();
         let (module, id, state) = (view.module.as_str(), view.id, view.state.to_string());
         let peers = peers.join(", ");
-        let _ = writeln!(text, "{module:<20} {id:>3} {state:<16} {peers:<24} {}", view.reason);
+        let told = super::maintenance::told(view);
+        let maintained = told.map(|told| format!("[maintenance {told}] ")).unwrap_or_default();
+        let reason = maintained + &view.reason;
+        let _ = writeln!(text, "{module:<20} {id:>3} {state:<16} {peers:<24} {reason}");
     }
     text
 }
@@ -336,6 +354,21 @@ fn config(view: &ConfigView) -> String {
             "not applied: run config"
         };
         let _ = writeln!(text, "  edited {} ({same})", short(edited));
+    }
+    for peer in &view.peers {
+        let told = match (&peer.applied_digest, &view.applied_digest) {
+            (None, _) => "has not told its configuration yet".to_owned(),
+            (Some(theirs), own) if own.as_ref() == Some(theirs) => {
+                format!("applied {} (EQUAL)", short(theirs))
+            }
+            (Some(theirs), _) => format!(
+                "applied {} (NOT EQUAL: run `lockstep -H '*' -E {}` on the node whose edited copy \
+                 is right)",
+                short(theirs),
+                view.name
+            ),
+        };
+        let _ = writeln!(text, "  {} {told}", peer.node);
     }
     text
 }

@@ -22,10 +22,12 @@ use std::path::{Path, PathBuf};
 mod carry;
 mod durable;
 mod envfile;
+mod live;
 mod template;
 mod versions;
 
-pub use versions::Version;
+pub use live::Change;
+pub use versions::{Restored, Version};
 
 /// Largest module id: the port of its data link must exist.
 pub const ID_MAX: u32 = 10_000;
@@ -125,10 +127,33 @@ impl ModuleStore {
         replace: bool,
     ) -> Result<u32, StoreError> {
         let tree = match archive {
+            Some(path) if path.is_dir() => Tree::read_folder(path)?,
             Some(path) => Tree::read_archive(path)?,
             None => template::mirror(),
         };
         self.install_tree(name, tree, id, replace)
+    }
+
+    /// Writes the files of a new module, name, mode and text of each, into a directory that is not
+    /// there yet: whole, or not at all.
+    ///
+    /// # Errors
+    /// Mistakes in what was to be written; the disk.
+    pub fn write_new(
+        &self,
+        name: &ModuleName,
+        into: &Path,
+        files: Vec<(&'static str, u32, String)>,
+    ) -> Result<UserConfig, StoreError> {
+        let mut tree = Tree::default();
+        for (file, mode, text) in files {
+            tree.put(file, mode, text.into_bytes());
+        }
+        let around = Surroundings { cluster: self.cluster()?, ..Surroundings::of(&self.paths) };
+        let config = read_tree(name, &tree, &into.join("conf/userconfig.xml"), &around)?.config;
+        let into = std::path::absolute(into).map_err(failed("write", into))?;
+        durable::Staged::write(&into, &tree)?.put(&into)?;
+        Ok(config)
     }
 
     fn install_tree(
@@ -184,10 +209,7 @@ impl ModuleStore {
     pub fn uninstall(&self, name: &ModuleName) -> Result<PathBuf, StoreError> {
         let _lock = self.lock()?;
         self.record(name)?;
-        let backup = self.paths.backup();
-        durable::make_dir(&backup)?;
-        let kept = backup.join(versions::dated(name, now_ms()));
-        durable::replace_file(&kept, 0o600, &self.edited_tree(name)?.to_bytes()?)?;
+        let kept = self.back_up(name, &self.edited_tree(name)?)?;
         durable::remove_dir(&self.paths.module_edited(name))?;
         durable::remove_dir(&self.paths.module_state(name))?;
         Ok(kept)
@@ -250,19 +272,30 @@ impl ModuleStore {
         self.record(name)?;
         let tree = self.edited_tree(name)?;
         let reading = self.read_edited(name, &tree)?;
-        let mark = AppliedMark { digest: tree.digest(), date_ms: now_ms() };
-        let mut active = tree.clone();
-        // Variables may be secrets: who may not read the one must not read the other.
-        let mode = tree.get("conf/userconfig.xml").map_or(0o600, |entry| entry.mode);
-        active.put(EXPANDED, mode, reading.expanded.into_bytes());
-        envfile::put(&reading.config.virtual_hosts, name, &mut active)?;
-        active.put(APPLIED_RECORD, 0o644, durable::record_bytes(APPLIED_FORMAT, &mark)?);
+        let (mark, active) = self.to_apply(name, &tree, &reading)?;
         let target = self.paths.module_active(name);
         let staged = durable::Staged::write(&target, &active)?;
         self.keep_version(name, &tree, mark.date_ms)?;
         staged.put(&target)?;
         let AppliedMark { digest, date_ms } = mark;
         Ok(Applied { digest, date_ms, notes: reading.config.notes })
+    }
+
+    /// What the applied copy of an edited one consists of.
+    fn to_apply(
+        &self,
+        name: &ModuleName,
+        tree: &Tree,
+        reading: &Reading,
+    ) -> Result<(AppliedMark, Tree), StoreError> {
+        let mark = AppliedMark { digest: tree.digest(), date_ms: now_ms() };
+        let mut active = tree.clone();
+        // Variables may be secrets: who may not read the one must not read the other.
+        let mode = tree.get("conf/userconfig.xml").map_or(0o600, |entry| entry.mode);
+        active.put(EXPANDED, mode, reading.expanded.clone().into_bytes());
+        envfile::put(&reading.config.virtual_hosts, name, &mut active)?;
+        active.put(APPLIED_RECORD, 0o644, durable::record_bytes(APPLIED_FORMAT, &mark)?);
+        Ok((mark, active))
     }
 
     /// The applied configuration, read again and checked against today's `cluster.xml`.

@@ -3,6 +3,7 @@
 use super::facts::{Engine, Facts};
 use super::hold::Hold;
 use super::limits;
+use super::maintenance::Maintenance;
 use super::memory::Memory;
 use super::walk::{Kind, Step, Walk};
 use super::witness::Witness;
@@ -15,6 +16,7 @@ struct Visible {
     state: State,
     reason: String,
     engine: Option<EngineSummary>,
+    maintenance: Maintenance,
 }
 
 /// How the engine was told to follow.
@@ -89,7 +91,7 @@ impl Context {
     }
 
     pub(super) fn failover(&self) -> bool {
-        self.memory.failover.unwrap_or(self.policy.failover)
+        self.memory.failover.unwrap_or(self.policy.failover) && self.maintained().is_none()
     }
 
     pub(super) fn peer_silent(&self) -> bool {
@@ -237,9 +239,11 @@ impl Context {
                 let text = format!("nothing to wake up: the module is {role}");
                 return Some(Err(Refusal::AlreadyThere(text)));
             }
-            Wish::Restart | Wish::RestartServices { .. } | Wish::Swap | Wish::Failover(_) => {
-                return None;
-            }
+            Wish::Restart
+            | Wish::RestartServices { .. }
+            | Wish::Swap
+            | Wish::Failover(_)
+            | Wish::Maintenance(_) => return None,
         };
         let cause = self.cause.take();
         self.because(cause.unwrap_or_else(|| format!("{} asked for", wish.name())));
@@ -348,7 +352,8 @@ impl Context {
     pub(super) fn publish(&mut self, state: State) {
         let engine = self.facts.engine.summary().cloned().map(steady);
         let reason = self.memory.reason.clone();
-        let visible = Visible { state, reason: reason.clone(), engine };
+        let maintenance = self.memory.maintenance.clone();
+        let visible = Visible { state, reason: reason.clone(), engine, maintenance };
         if self.visible.as_ref() == Some(&visible) {
             return;
         }

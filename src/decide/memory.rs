@@ -1,5 +1,6 @@
 //! What a module's daemon part remembers. The hub stores it under a magic, a version and a
 //! checksum.
+use super::maintenance::Maintenance;
 use super::walk::Walk;
 use super::words::Moment;
 use crate::model::{Readiness, Role, Side};
@@ -22,6 +23,8 @@ pub struct Memory {
     pub in_sync: bool,
     /// `failover on|off` of the administrator.
     pub failover: Option<bool>,
+    #[serde(default)]
+    pub maintenance: Maintenance,
     /// Error-driven actions within the interval.
     pub loops: Vec<Moment>,
     /// Leads by `syncdelta`: the copy may lack what was acknowledged last. Until another one is in
@@ -49,6 +52,7 @@ impl Default for Memory {
             took_over: false,
             in_sync: false,
             failover: None,
+            maintenance: Maintenance::default(),
             loops: Vec::new(),
             aged: false,
             rebooting: false,

@@ -27,6 +27,7 @@ mod errors;
 mod facts;
 mod hold;
 mod limits;
+mod maintenance;
 mod memory;
 mod peer;
 mod prim;
@@ -45,6 +46,7 @@ mod tests;
 pub use admit::{Admission, Heal, admit, heal};
 pub use context::Context;
 pub use facts::{Engine, Facts, Left, Peer, View};
+pub use maintenance::{Asked, Maintenance, Window, length};
 pub use memory::Memory;
 pub use table::{MOVES, Move};
 pub use walk::{Kind, Step, Walk};
@@ -208,7 +210,8 @@ impl Machine {
         };
         let of_walk = self.cx.walk.as_ref().and_then(|walk| walk.limit);
         let hold = self.cx.hold.deadline(&self.cx);
-        [of_part, of_walk, hold, self.cx.owed_until].into_iter().flatten().min()
+        let maintenance = self.cx.maintenance_due();
+        [of_part, of_walk, hold, self.cx.owed_until, maintenance].into_iter().flatten().min()
     }
 
     /// One event, at `now`. Returns what must be done, in order.
@@ -230,6 +233,7 @@ impl Machine {
             | Event::Gate(_)
             | Event::Synced(_) => {}
         }
+        self.cx.keep_maintenance();
         self.settle();
         self.publish();
         std::mem::take(&mut self.cx.actions)
@@ -314,6 +318,14 @@ impl Machine {
             let answer = Err(Refusal::AlreadyThere(text));
             return self.cx.actions.push(Action::Answer { ticket, answer });
         }
+        let acts = matches!(caller, Caller::Rule(_))
+            || counts && by_itself
+            || wish == Wish::Swap && by_itself;
+        if acts && let Some(refusal) = self.cx.reports_only(name) {
+            let text = format!("Action {name} not carried out: {refusal}");
+            self.cx.log('E', "action-refused", text);
+            return self.cx.actions.push(Action::Answer { ticket, answer: Err(refusal) });
+        }
         let over = counts && by_itself && self.cx.count_error();
         self.cx.cause = match (&caller, &wish) {
             _ if over => Some(self.cx.memory.reason.clone()),
@@ -351,6 +363,9 @@ impl Machine {
             self.cx.memory.failover = Some(on);
             self.cx.remember(true);
             return Ok(format!("failover is {}", if on { "on" } else { "off" }));
+        }
+        if let Wish::Maintenance(asked) = wish {
+            return self.cx.maintain(asked);
         }
         match &mut self.part {
             Part::Stop(stop) => stop.wish(&mut self.cx, &wish),

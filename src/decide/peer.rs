@@ -11,6 +11,9 @@ impl Machine {
         let reply = match message {
             PeerMessage::Report(report) => {
                 let state = report.state;
+                if let Some(maintenance) = &report.maintenance {
+                    self.cx.learn_maintenance(&report.node, maintenance);
+                }
                 if self.cx.facts.peer.absorb_report(*report) {
                     self.cx.log('E', "remote-state", format!("Remote state {state}"));
                 }

@@ -216,6 +216,16 @@ impl Second {
             cx.because(reason.clone());
             return cx.begin(table::take_over(false, &reason));
         }
+        if current && let Some(window) = cx.maintained() {
+            let (owner, module) = (window.owner().to_owned(), &cx.policy.module);
+            let reason = format!(
+                "{reason}; maintenance by {owner}: nothing takes over by itself (`lockstep prim -m \
+                 {module}` does)"
+            );
+            cx.log('E', "maintenance-no-takeover", reason.clone());
+            cx.because(reason);
+            return cx.down(Role::Second, Ending::StopStart);
+        }
         if current {
             cx.log('E', "failover-off", "Failover-off configured");
             cx.log('E', "stopstart-failover-off", "Action stopstart called by failover-off");
@@ -244,7 +254,7 @@ impl Second {
         let ready = *self.ready_since.get_or_insert(cx.now);
         let due = cx.now.since(ready) >= limits::FAILBACK_MS;
         let primary = cx.facts.peer.role() == Some(Role::Prim);
-        if due && primary && !self.asked && self.preferred(cx) {
+        if due && primary && !self.asked && self.preferred(cx) && cx.maintained().is_none() {
             self.asked = true;
             cx.log('E', "swap-defaultprim", "Transition SWAP from defaultprim");
             let module = cx.policy.module.clone();

@@ -93,7 +93,8 @@ impl Stop {
             | Wish::Swap
             | Wish::Wait { .. }
             | Wish::Wakeup
-            | Wish::Failover(_) => Err(cx.wrong_state(Role::Stop, wish, "a started module")),
+            | Wish::Failover(_)
+            | Wish::Maintenance(_) => Err(cx.wrong_state(Role::Stop, wish, "a started module")),
         }
     }
 }

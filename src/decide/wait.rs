@@ -269,7 +269,8 @@ impl Wait {
             | Wish::StopStart
             | Wish::Wait { .. }
             | Wish::Wakeup
-            | Wish::Failover(_) => match cx.common_wish(Role::Wait, wish) {
+            | Wish::Failover(_)
+            | Wish::Maintenance(_) => match cx.common_wish(Role::Wait, wish) {
                 Some(answer) => answer,
                 None => Err(cx.wrong_state(Role::Wait, wish, "a started module")),
             },

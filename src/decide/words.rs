@@ -1,5 +1,6 @@
 //! The words of the automaton: what it is told (events), what it asks for (actions), what it
 //! remembers, and the policy it was configured with. Values only.
+use super::maintenance::Asked;
 use super::memory::Memory;
 use crate::model::{
     BootId, EngineCommand, EngineEvent, ModuleName, NodeName, PeerMessage, PeerReply, State,
@@ -213,6 +214,8 @@ pub enum Wish {
     /// End such a block.
     Wakeup,
     Failover(bool),
+    /// A person works on the module: nothing happens by itself (`None`: no more).
+    Maintenance(Option<Asked>),
     /// The node shuts down: stop, but keep in mind that the module ran.
     Shutdown,
 }
@@ -234,6 +237,8 @@ impl Wish {
             Wish::Wakeup => "wakeup",
             Wish::Failover(true) => "failover on",
             Wish::Failover(false) => "failover off",
+            Wish::Maintenance(Some(_)) => "maintenance on",
+            Wish::Maintenance(None) => "maintenance off",
             Wish::Shutdown => "shutdown",
         }
     }
@@ -276,6 +281,11 @@ pub enum Refusal {
          {module}`, then `lockstep second {option} -m {module}`"
     )]
     ReturnBegun { option: &'static str, module: ModuleName },
+    #[error(
+        "maintenance by {owner} ({reason}): only a person does {wish} meanwhile; `lockstep \
+         maintenance off -m {module}` ends it"
+    )]
+    Maintained { wish: &'static str, owner: String, reason: String, module: ModuleName },
     #[error("{0} does not answer, so the role cannot be handed over: use `stop` instead")]
     PeerSilent(NodeName),
 }

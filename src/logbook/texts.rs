@@ -25,6 +25,13 @@ pub fn action_called(action: &str, caller: &str) -> Text {
     text("action-called", Level::User, format!("Action {action} called by {caller}"))
 }
 
+/// The application, its addresses and its directories went on as they were.
+pub fn configured_live(digest: &str, caller: &str) -> Text {
+    let digest = digest.get(..12).unwrap_or(digest);
+    let told = format!("Configuration {digest} applied while the module runs, called by {caller}");
+    text("configured-live", Level::User, told)
+}
+
 pub fn wakeup() -> Text {
     text("action-rule", Level::Event, "Action wakeup from failover rule Implicit_wakeup")
 }
@@ -45,6 +52,12 @@ pub fn resource_set(resource: &str, value: &str, by: &str) -> Text {
 pub fn process(service: bool, why: &str) -> Text {
     let code = if service { "service-not-running" } else { "process-not-running" };
     text(code, Level::Critical, why)
+}
+
+/// Nothing is done about it meanwhile.
+pub fn only_reported(resource: &str) -> Text {
+    let told = format!("Resource {resource} is down, only reported during maintenance");
+    text("maintenance-reported", Level::Event, told)
 }
 
 /// What belonged to the module and outlived its stop: number and name of each, ten of them.

@@ -85,6 +85,13 @@ fn states(text: &mut Text, modules: &[ModulePicture]) {
     gauge(text, modules, "redundancy_lost_timestamp_seconds", help, |module| {
         seconds(module.redundancy_lost?)
     });
+    gauge(
+        text,
+        modules,
+        "maintenance",
+        "A person works on it: nothing happens by itself.",
+        |module| Some(u8::from(module.view.maintenance.is_some())),
+    );
     gauge(text, modules, "loops", "Error-driven actions in the loop interval.", |module| {
         Some(module.view.loops)
     });

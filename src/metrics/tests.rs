@@ -82,6 +82,7 @@ fn a_picture_is_told_in_whole() {
         ("lockstep_module_operation_latency_seconds", Some(("quantile", "0.99")), 1.0009),
         ("lockstep_module_return_active", None, 0.0),
         ("lockstep_module_loops", None, 1.0),
+        ("lockstep_module_maintenance", None, 0.0),
         ("lockstep_module_link_up", None, 1.0),
         ("lockstep_notification_delivered_events_total", Some(("receiver", "mail-1")), 3.0),
         ("lockstep_notification_waiting_events", Some(("receiver", "mail-1")), 4.0),

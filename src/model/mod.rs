@@ -15,6 +15,6 @@ pub use engine::{
 };
 pub use ids::{BootId, EpochId, IdError, ModuleName, NodeName, Seq};
 pub use lineage::{CopyState, EpochKind, EpochRecord, Lineage, Plan, Position, Side, Verdict};
-pub use peer::{EngineSummary, ModuleReport, PeerMessage, PeerReply};
+pub use peer::{EngineSummary, MaintenanceReport, ModuleReport, PeerMessage, PeerReply};
 pub use role::{Readiness, Role, State};
 pub use schedule::{Minute, Schedule};

@@ -14,6 +14,17 @@ pub struct EngineSummary {
     pub side: Side,
 }
 
+/// Maintenance of a module as a node knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaintenanceReport {
+    /// The greater one is newer.
+    pub number: u64,
+    /// Empty: there is none.
+    pub owner: String,
+    pub reason: String,
+    pub remaining_ms: u64,
+}
+
 /// What a node tells its peer about one module: on every change, reliably, and again whenever a
 /// connection is made. Heartbeats carry only the node's boot and a counter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +62,9 @@ pub struct ModuleReport {
     /// does not tell it yet.
     #[serde(default)]
     pub resources: Option<BTreeMap<String, String>>,
+    /// `None`: this node's program does not know of it.
+    #[serde(default)]
+    pub maintenance: Option<MaintenanceReport>,
 }
 
 /// A message between daemons; each is answered by one [`PeerReply`].

@@ -1,7 +1,7 @@
 //! Carries the automaton's actions out, in their order, and keeps what outlives the daemon.
 use super::classes::Switched;
 use super::clock;
-use super::memory::{Stored, UserSettings};
+use super::memory::{Clocks, Stored, UserSettings};
 use super::module::{Control, LoopCount};
 use crate::api::UserSetting;
 use crate::decide::{Action, Event, Memory};
@@ -65,8 +65,8 @@ impl Control {
 
     pub(super) async fn remember(&mut self, memory: Memory, durable: bool) {
         let (boot, settings) = (self.site.boot, self.settings);
-        let (synced, switched) = (self.synced, self.switched.clone());
-        let stored = Stored { boot, memory, settings, synced, switched };
+        let (clocks, synced, switched) = (Clocks::now(), self.synced, self.switched.clone());
+        let stored = Stored { boot, memory, settings, synced, clocks, switched };
         let file = self.file.clone();
         let written = tokio::task::spawn_blocking(move || file.store(&stored, durable)).await;
         if let Ok(Err(error)) = written {
@@ -125,8 +125,9 @@ impl Control {
         switched: Switched,
     ) -> Result<(), String> {
         let memory = self.machine.memory().clone();
-        let (boot, synced) = (self.site.boot, self.synced);
-        let stored = Stored { boot, memory, settings, synced, switched: switched.clone() };
+        let (boot, clocks, synced) = (self.site.boot, Clocks::now(), self.synced);
+        let switched_to = switched.clone();
+        let stored = Stored { boot, memory, settings, synced, clocks, switched: switched_to };
         let file = self.file.clone();
         let written = tokio::task::spawn_blocking(move || file.store(&stored, true)).await;
         written.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;

@@ -15,6 +15,18 @@ pub fn now() -> Moment {
     Moment(u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Milliseconds since 1970, for people, and to tell how long a reboot took.
+pub fn wall_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+/// What people's clocks show when so much time has passed, to the second, RFC 3339.
+pub fn date_in(ms: u64) -> String {
+    let at = wall_ms().saturating_add(i64::try_from(ms).unwrap_or(i64::MAX));
+    let seconds = at.saturating_add(500) / 1_000;
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| "never".to_owned(), |at| at.to_string())
+}
+
 /// # Errors
 /// `/proc` is not mounted, or the kernel says something unexpected.
 pub fn boot_id() -> io::Result<BootId> {

@@ -243,11 +243,10 @@ async fn converse(
     let (said, to_say) = mpsc::unbounded_channel();
     let writing = write_commands(writer, to_say);
     tokio::pin!(reading, writing);
-    let mut abandoned = false;
     let reason = loop {
         tokio::select! {
             reason = &mut reading => break reason,
-            error = &mut writing => break format!("it does not listen: {error}"),
+            Err(error) = &mut writing => break format!("it does not listen: {error}"),
             ended = watch.exited() => match ended {
                 // What it said last is still in the socket.
                 Ok(()) => {
@@ -256,7 +255,7 @@ async fn converse(
                 }
                 Err(error) => break format!("its process cannot be watched: {error}"),
             },
-            order = orders.recv(), if !abandoned => match order {
+            order = orders.recv() => match order {
                 Some(Order::Command(command)) => {
                     // The other end is held by `writing`, which lives as long as this loop.
                     let _ = said.send(command);
@@ -264,8 +263,13 @@ async fn converse(
                 Some(Order::Kill) => {
                     let _ = watch.signal(libc::SIGKILL);
                 }
-                // The module's task ended: the engine goes on alone, for the next daemon.
-                None => abandoned = true,
+                // The module's task ended: the engine goes on, for the next task or daemon, and
+                // what it says to that one is none of our business.
+                None => {
+                    drop(said);
+                    let _ = timeout(END_LIMIT, &mut writing).await;
+                    return "nobody here looks after it any more".to_owned();
+                }
             },
         }
     };
@@ -279,21 +283,16 @@ async fn converse(
     reason
 }
 
-/// Writes what it is given; ends with an error only.
+/// Writes what it is given, until nobody gives any more.
 async fn write_commands(
     mut writer: tokio::net::unix::OwnedWriteHalf,
     mut commands: mpsc::UnboundedReceiver<EngineCommand>,
-) -> io::Error {
+) -> io::Result<()> {
     while let Some(command) = commands.recv().await {
-        let written = match serde_json::to_vec(&command) {
-            Ok(line) => writer.write_all(&[&line[..], b"\n"].concat()).await,
-            Err(error) => Err(error.into()),
-        };
-        if let Err(error) = written {
-            return error;
-        }
+        let line = serde_json::to_vec(&command)?;
+        writer.write_all(&[&line[..], b"\n"].concat()).await?;
     }
-    std::future::pending().await
+    Ok(())
 }
 
 async fn read_events(

@@ -2,19 +2,21 @@
 use super::classes;
 use super::daemon::{Daemon, Member};
 use super::module::{Input, LoopCount, ModuleHandle};
-use super::modules::Entry;
+use super::modules::{Entry, Modules};
 use super::view;
 use crate::api::response::code;
 use crate::api::view::{LevelView, ModuleSummary};
 use crate::api::{
-    ClusterView, Command, Data, Exit, Handler, ModuleView, NodeView, Noted, Origin, Remote,
-    Replies, Request, Response, Switch, UserSetting,
+    ClusterView, Command, Data, Exit, Handler, ModuleView, NodeView, Noted, Origin, PeerConfigView,
+    Remote, Replies, Request, Response, Switch, UserSetting,
 };
-use crate::cli::offline;
+use crate::cli::{live, offline};
 use crate::config::checks::ready_to_start;
-use crate::decide::{Caller, Refusal, StartKind, Wish};
+use crate::config::store::ModuleStore;
+use crate::decide::{Asked, Caller, Refusal, StartKind, Wish};
+use crate::logbook::texts;
 use crate::metrics::open_metrics;
-use crate::model::{ModuleName, NodeName, Role};
+use crate::model::{ModuleName, NodeName, Role, State};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -69,9 +71,11 @@ impl Door {
             Command::Config | Command::Import { .. } | Command::Uninstall => {
                 self.configure(request).await
             }
+            Command::ConfInfo => self.config_info(request).await,
             Command::Install { .. }
+            | Command::Versions
+            | Command::Restore { .. }
             | Command::ConfCheck
-            | Command::ConfInfo
             | Command::ModuleList
             | Command::Preflight
             | Command::ClusterConfInfo
@@ -125,6 +129,14 @@ impl Door {
             Command::Set { setting: UserSetting::Failover, value } => {
                 Wish::Failover(value == Switch::On)
             }
+            Command::Maintain { ref owner, ref reason, seconds } => {
+                let owner = owner.as_deref().unwrap_or(&request.origin.user);
+                match Asked::new(owner, reason, seconds.saturating_mul(1_000)) {
+                    Ok(asked) => Wish::Maintenance(Some(asked)),
+                    Err(text) => return Response::refused("usage", text, Exit::Usage),
+                }
+            }
+            Command::MaintainNoMore => Wish::Maintenance(None),
             Command::Set { setting, value } => return set(task, setting, value).await,
             Command::Class { name, value } => {
                 return classes::switch(task, name, value, request.origin.caller()).await;
@@ -161,10 +173,7 @@ impl Door {
         {
             let text =
                 format!("module {} is not started: {}", task.site.active.name, problems.join("; "));
-            task.journal.write(
-                "control",
-                crate::logbook::texts::action_refused(wish.name(), &problems.join("; ")),
-            );
+            task.journal.write("control", texts::action_refused(wish.name(), &problems.join("; ")));
             return Response::refused("not-ready", text, Exit::Failed);
         }
         let name = wish.name();
@@ -206,8 +215,12 @@ impl Door {
         let Some(module) = request.module.clone() else {
             return Response::refused("usage", "the request names no module", Exit::Usage);
         };
+        let removes = matches!(request.command, Command::Uninstall);
         if let Some(entry) = self.0.modules.get(&module) {
             let state = entry.view().state;
+            if state.role != Role::Stop && !removes {
+                return self.configure_running(request, &module, state).await;
+            }
             if state.role != Role::Stop {
                 let text = format!(
                     "module {module} is {state}: stop it first (`lockstep stop -m {module}`)"
@@ -215,13 +228,59 @@ impl Door {
                 return Response::refused(code::RUNNING, text, Exit::Refused);
             }
         }
-        let removes = matches!(request.command, Command::Uninstall);
         if removes {
             self.0.modules.remove(&module).await;
         }
         let response = self.in_files(request).await;
         if let (false, Exit::Done, Some(member)) = (removes, response.exit(), self.0.member()) {
             self.0.modules.reload(&self.0, &member, &module).await;
+        }
+        response
+    }
+
+    /// Changes what watches a module that runs; the application goes on.
+    async fn configure_running(
+        &self,
+        request: Request,
+        module: &ModuleName,
+        state: State,
+    ) -> Response {
+        let before = self.digest(module);
+        let (paths, caller) = (self.0.paths.clone(), request.origin.caller());
+        let work = move || live::configure(&paths, &request, state);
+        let mut response = match tokio::task::spawn_blocking(work).await {
+            Ok(response) => response,
+            Err(error) => return Response::refused("failed", error.to_string(), Exit::Failed),
+        };
+        let applied = ModuleStore::new(self.0.paths.clone()).active(module);
+        let changed = applied.ok().filter(|active| Some(&active.digest) != before.as_ref());
+        if let (Some(active), Some(member)) = (changed, self.0.member()) {
+            if let Some(Entry::Task(task)) = self.0.modules.get(module) {
+                let text = texts::configured_live(&active.digest, &caller);
+                task.journal.write("control", text);
+            }
+            let taken_up = Modules::renew(self.0.clone(), member, module.clone()).await;
+            if let (false, Response::Ok { text: Some(text) }) = (taken_up, &mut response) {
+                text.push_str("; it is taken up when the transition under way has ended");
+            }
+        }
+        response
+    }
+
+    /// Of the configuration that the module's task works with.
+    fn digest(&self, module: &ModuleName) -> Option<String> {
+        Some(self.0.modules.get(module)?.view().config_digest.clone())
+    }
+
+    /// What files say of this node, beside what the other nodes have told.
+    async fn config_info(&self, request: Request) -> Response {
+        let entry = request.module.as_ref().and_then(|module| self.0.modules.get(module));
+        let mut response = self.in_files(request).await;
+        if let (Response::Data { data: Data::Config(view) }, Some(entry)) = (&mut response, entry) {
+            let peers = entry.view().peers.clone().into_iter();
+            view.peers = peers
+                .map(|peer| PeerConfigView { node: peer.node, applied_digest: peer.config_digest })
+                .collect();
         }
         response
     }
@@ -379,6 +438,7 @@ fn refused(refusal: &Refusal, wish: &str, role: Role) -> Response {
                 ("stop" | "forcestop", _) => code::ALREADY_STOPPED,
                 ("prim" | "primforce", _) => code::ALREADY_PRIMARY,
                 ("second", _) => code::ALREADY_SECONDARY,
+                ("maintenance off", _) => code::ALREADY_SWITCHED,
                 _ => code::ALREADY_STARTED,
             };
             Response::already(code, text)
@@ -387,6 +447,7 @@ fn refused(refusal: &Refusal, wish: &str, role: Role) -> Response {
         Refusal::PeerPrimary(_) => Response::unsafe_now("peer-primary", text),
         Refusal::PeerNotPrimary(_) => Response::unsafe_now("peer-not-primary", text),
         Refusal::ReturnBegun { .. } => Response::unsafe_now("return-begun", text),
+        Refusal::Maintained { .. } => Response::unsafe_now("maintenance", text),
         Refusal::WouldLose(_) => Response::unsafe_now("would-lose", text),
         Refusal::Incomplete(_) => Response::unsafe_now("incomplete", text),
         Refusal::PeerSilent(_) => Response::refused("peer-silent", text, Exit::NoPeer),

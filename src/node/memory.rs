@@ -5,8 +5,9 @@
 //! fsync of the directory. What only the death of the daemon must not lose is written without the
 //! two fsyncs. On a full disk it takes the reserve of its folder.
 use super::classes::Switched;
+use super::clock;
 use crate::config::paths::Paths;
-use crate::decide::Memory;
+use crate::decide::{Memory, Moment};
 use crate::history::{is_full, with_reserve};
 use crate::model::{BootId, ModuleName};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,32 @@ pub struct UserSettings {
     pub checker: Option<bool>,
 }
 
+/// The two clocks at one moment: the one of the boot, and the one that outlives it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clocks {
+    since_boot: Moment,
+    wall_ms: i64,
+}
+
+impl Clocks {
+    pub fn now() -> Clocks {
+        Clocks { since_boot: clock::now(), wall_ms: clock::wall_ms() }
+    }
+}
+
+impl Stored {
+    /// The same in a new boot. A wall clock that went back took no time: what was to end then ends
+    /// later, never sooner.
+    pub fn after_reboot(self, boot: BootId, now: Clocks) -> Stored {
+        let passed = now.wall_ms.saturating_sub(self.clocks.wall_ms);
+        let passed = u64::try_from(passed).unwrap_or(0);
+        let mut memory = self.memory.after_reboot();
+        memory.maintenance.after_reboot(self.clocks.since_boot, passed, now.since_boot);
+        let (settings, synced) = (self.settings, self.synced);
+        Stored { boot, memory, settings, synced, clocks: now, switched: Switched::default() }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
     /// The boot in which this was written: in another one nothing of the module runs any more.
@@ -38,6 +65,9 @@ pub struct Stored {
     /// When the copy here was in sync last, seconds since 1970; only with `syncdelta`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synced: Option<i64>,
+    /// What the clocks showed when this was written.
+    #[serde(default)]
+    pub clocks: Clocks,
     /// As long as the module runs in this boot.
     #[serde(default, skip_serializing_if = "Switched::is_empty")]
     pub switched: Switched,
@@ -148,8 +178,9 @@ mod tests {
     fn stored() -> Stored {
         let memory = Memory { role: Role::Prim, running: true, ..Memory::default() };
         let settings = UserSettings { boot: Some(true), ..UserSettings::default() };
-        let synced = Some(1_700_000_000);
-        Stored { boot: BootId(7), memory, settings, synced, switched: Switched::default() }
+        let clocks = Clocks { since_boot: Moment(1_000_000), wall_ms: 50_000_000 };
+        let (synced, switched) = (Some(1_700_000_000), Switched::default());
+        Stored { boot: BootId(7), memory, settings, synced, clocks, switched }
     }
 
     #[test]
@@ -160,6 +191,43 @@ mod tests {
         for durable in [true, false] {
             file.store(&stored(), durable).unwrap();
             assert_eq!(file.load().unwrap(), Some(stored()));
+        }
+    }
+
+    /// Down for a minute of two hours; and with a clock that lost its battery.
+    #[test]
+    fn a_maintenance_outlives_a_reboot_and_not_its_time() {
+        use crate::decide::{Asked, DefaultPrim, Machine};
+        let policy = crate::decide::Policy {
+            module: ModuleName::new("m").unwrap(),
+            own: crate::model::NodeName::new("n1").unwrap(),
+            peer: crate::model::NodeName::new("n2").unwrap(),
+            replicates: false,
+            scripts: false,
+            failover: true,
+            defaultprim: DefaultPrim::Alone,
+            maxloop: 3,
+            loop_interval_ms: 0,
+            silence_ms: 1_000,
+            link_detect_ms: 500,
+            witness: false,
+            start_checked: false,
+            automatic_reboot: false,
+            callbacks: false,
+        };
+        let before = stored();
+        let mut machine = Machine::new(policy, Memory::default(), before.clocks.since_boot);
+        let wish = Asked::new("ops", "kernel", 7_200_000).unwrap();
+        let wish = crate::decide::Wish::Maintenance(Some(wish));
+        let caller = crate::decide::Caller::User("root".into());
+        let event = crate::decide::Event::Wish { ticket: 1, wish, caller };
+        let _ = machine.on(event, before.clocks.since_boot);
+        let before = Stored { memory: machine.memory().clone(), ..before };
+        for (wall_ms, left) in [(50_060_000, 7_140_000), (0, 7_200_000), (i64::MAX, 0)] {
+            let now = Clocks { since_boot: Moment(9_000), wall_ms };
+            let after = before.clone().after_reboot(BootId(8), now);
+            let window = after.memory.maintenance.window().unwrap();
+            assert_eq!(window.remaining_ms(now.since_boot), left, "{wall_ms}");
         }
     }
 

@@ -7,7 +7,7 @@ use super::engine::{EngineHandle, EngineSite};
 use super::hearts::Hearts;
 use super::jobs::Hands;
 use super::journal::Journal;
-use super::memory::{MemoryFile, Stored, UserSettings};
+use super::memory::{Clocks, MemoryFile, Stored, UserSettings};
 use super::progress::Returns;
 use super::report::Reporter;
 use super::resources::Resources;
@@ -18,7 +18,7 @@ use crate::checkers::Neighbour;
 use crate::decide::{Caller, Event, Machine, Memory, Moment, Refusal, Wish};
 use crate::logbook::{Level, Logbook, texts};
 use crate::model::{
-    BootId, EngineEvent, EngineMode, EngineStatus, PeerMessage, PeerReply, Progress, Role,
+    BootId, EngineEvent, EngineMode, EngineStatus, PeerMessage, PeerReply, Progress, Role, State,
 };
 use crate::peer::{PeersHandle, Reply};
 use std::collections::HashMap;
@@ -81,6 +81,10 @@ pub enum Input {
     Processes {
         answer: oneshot::Sender<Vec<ProcessView>>,
     },
+    /// End the task, unless a transition is under way (`None`): another one takes over.
+    HandOver {
+        answer: oneshot::Sender<Option<Former>>,
+    },
     /// End the task; the engine, if one runs, goes on.
     Quit {
         done: oneshot::Sender<()>,
@@ -93,6 +97,13 @@ pub enum LoopCount {
     Increment,
     Reset,
     Check,
+}
+
+/// What a task that ends while the module runs leaves to the next one, besides what is on disk.
+pub struct Former {
+    state: State,
+    since: jiff::Timestamp,
+    resources: Resources,
 }
 
 /// Hold on a module's task. Clones are equal.
@@ -118,6 +129,8 @@ pub(super) struct Control {
     pub(super) status: Option<EngineStatus>,
     pub(super) engine_pid: Option<u32>,
     pub(super) since: jiff::Timestamp,
+    /// The state that the last task handed over, until it is reached again, and since when it was.
+    pub(super) former: Option<(State, jiff::Timestamp)>,
     /// Of a module in STOP: its copy, as its files say.
     pub(super) copy_at_rest: Option<Remembered>,
     pub(super) returns: Returns,
@@ -149,8 +162,16 @@ pub fn spawn(
     program: &Path,
     neighbour: Neighbour,
     boot_start: bool,
+    former: Option<Former>,
 ) -> Result<ModuleHandle, String> {
-    let (control, ears, handle) = prepare(site, peers, program, neighbour)?;
+    let (mut control, ears, handle) = prepare(site, peers, program, neighbour)?;
+    if let Some(former) = former {
+        control.resources = former.resources;
+        match control.machine.state() == former.state {
+            true => control.since = former.since,
+            false => control.former = Some((former.state, former.since)),
+        }
+    }
     tokio::spawn(control.live(ears, boot_start));
     Ok(handle)
 }
@@ -189,6 +210,7 @@ pub(super) fn prepare(
         status: None,
         engine_pid: None,
         since: jiff::Timestamp::now(),
+        former: None,
         copy_at_rest: site.copy_at_rest(),
         returns: Returns::default(),
         engine_site,
@@ -214,12 +236,12 @@ pub(super) fn prepare(
 
 fn load(file: &MemoryFile, journal: &Journal, boot: BootId) -> Stored {
     let (settings, switched) = (UserSettings::default(), Switched::default());
-    let empty = Stored { boot, memory: Memory::default(), settings, synced: None, switched };
+    let clocks = Clocks::now();
+    let memory = Memory::default();
+    let empty = Stored { boot, memory, settings, synced: None, clocks, switched };
     match file.load() {
         Ok(Some(stored)) if stored.boot == boot => stored,
-        Ok(Some(Stored { memory, settings, synced, .. })) => {
-            Stored { boot, memory: memory.after_reboot(), settings, synced, ..empty }
-        }
+        Ok(Some(stored)) => stored.after_reboot(boot, clocks),
         Ok(None) => empty,
         Err(error) => {
             journal.write("control", texts::other("memory", Level::Critical, error.to_string()));
@@ -244,6 +266,13 @@ impl Control {
                     None => return,
                 },
                 input = inputs.recv() => match input {
+                    Some(Input::HandOver { answer }) if self.machine.busy() => {
+                        let _ = answer.send(None);
+                    }
+                    Some(Input::HandOver { answer }) => {
+                        let _ = answer.send(Some(self.handed_over()));
+                        return;
+                    }
                     Some(Input::Quit { done }) => {
                         let _ = done.send(());
                         return;
@@ -352,8 +381,17 @@ impl Control {
             Input::Processes { answer } => {
                 let _ = answer.send(self.processes());
             }
-            Input::Quit { .. } => {}
+            Input::Quit { .. } | Input::HandOver { .. } => {}
         }
+    }
+
+    /// What scripts and people have set stays; what checkers have seen is seen anew by the next.
+    pub(super) fn handed_over(&mut self) -> Former {
+        for name in self.watching.resources() {
+            self.resources.unset(&name);
+        }
+        let (state, since) = (self.machine.state(), self.since);
+        Former { state, since, resources: std::mem::take(&mut self.resources) }
     }
 
     pub(super) fn ticket(&mut self) -> u64 {
@@ -372,12 +410,18 @@ impl Control {
             self.ending = false;
             self.copy_at_rest = self.site.copy_at_rest();
         }
-        let before = self.machine.state();
+        let (before, acted) = (self.machine.state(), self.machine.acts_by_itself());
         let rival = self.machine.facts().peer.leads();
         let actions = self.machine.on(event, clock::now());
         let after = self.machine.state();
+        if !acted && self.machine.acts_by_itself() {
+            // What was only reported is looked at anew, and acted on if it still holds.
+            self.watching.classes.clear();
+            self.watching.rules.rearm(clock::now());
+        }
         if after != before {
-            self.since = jiff::Timestamp::now();
+            let again = self.former.take_if(|(state, _)| *state == after);
+            self.since = again.map_or_else(jiff::Timestamp::now, |(_, since)| since);
         }
         if before.role != Role::Stop && after.role == Role::Stop {
             self.switched = Switched::default();

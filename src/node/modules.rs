@@ -1,6 +1,6 @@
 //! The configured modules of this node and their tasks.
 use super::daemon::{Daemon, Member, lock};
-use super::module::{self, Input, ModuleHandle};
+use super::module::{self, Former, Input, ModuleHandle};
 use super::site::Site;
 use crate::api::ModuleView;
 use crate::checkers::Neighbour;
@@ -9,7 +9,12 @@ use crate::model::{BootId, ModuleName, NodeName, PeerMessage, PeerReply, Role};
 use crate::peer::Reply;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::oneshot;
+
+/// How long the answer to a change waits for a transition to end.
+const RENEW_PATIENCE: Duration = Duration::from_secs(20);
+const RENEW_PAUSE: Duration = Duration::from_millis(100);
 
 /// A configured module.
 #[derive(Clone)]
@@ -58,19 +63,27 @@ impl Modules {
         };
         for module in installed.into_iter().filter(|module| module.applied.is_some()) {
             match store.active(&module.name) {
-                Ok(active) => self.begin(daemon, member, active, boot_start).await,
+                Ok(active) => self.begin(daemon, member, active, boot_start, None).await,
                 Err(error) => tracing::error!(module = %module.name, %error, "cannot be read"),
             }
         }
     }
 
-    async fn begin(&self, daemon: &Daemon, member: &Member, active: ActiveModule, boot: bool) {
+    /// `former`: what the last task of a module that runs hands over.
+    async fn begin(
+        &self,
+        daemon: &Daemon,
+        member: &Member,
+        active: ActiveModule,
+        boot: bool,
+        former: Option<Former>,
+    ) {
         let name = active.name.clone();
         let unfit = super::view::unfit(&member.node, &active);
         let site = Site::new(&daemon.paths, &member.node, daemon.boot, active, &member.cluster());
         let spawned = site.and_then(|site| {
             let peers = member.peers.clone();
-            module::spawn(site, peers, &daemon.program, self.neighbour(), boot)
+            module::spawn(site, peers, &daemon.program, self.neighbour(), boot, former)
         });
         let entry = match spawned {
             Ok(task) => {
@@ -103,9 +116,36 @@ impl Modules {
     pub async fn reload(&self, daemon: &Daemon, member: &Member, module: &ModuleName) {
         self.remove(module).await;
         match ModuleStore::new(daemon.paths.clone()).active(module) {
-            Ok(active) => self.begin(daemon, member, active, false).await,
+            Ok(active) => self.begin(daemon, member, active, false, None).await,
             Err(error) => tracing::error!(%module, %error, "cannot be read"),
         }
+    }
+
+    /// The applied configuration of a module that runs changed: a new task takes engine, scripts
+    /// and addresses over, as a new daemon would, as soon as no transition is under way. `false`:
+    /// one still is after [`RENEW_PATIENCE`].
+    pub async fn renew(daemon: Arc<Daemon>, member: Arc<Member>, module: ModuleName) -> bool {
+        let renewed = tokio::spawn(async move {
+            let (modules, store) = (&daemon.modules, ModuleStore::new(daemon.paths.clone()));
+            while let Some(Entry::Task(task)) = modules.get(&module) {
+                let active = match store.active(&module) {
+                    // Another change was quicker, and its task has read this one as well.
+                    Ok(active) if active.digest == task.site.active.digest => return,
+                    Ok(active) => active,
+                    Err(error) => return tracing::error!(%module, %error, "cannot be read"),
+                };
+                let (answer, answered) = oneshot::channel();
+                let _ = task.inputs.send(Input::HandOver { answer }).await;
+                match answered.await {
+                    Ok(Some(former)) => {
+                        modules.begin(&daemon, &member, active, false, Some(former)).await;
+                    }
+                    // A transition is under way, or another change takes the task over just now.
+                    Ok(None) | Err(_) => tokio::time::sleep(RENEW_PAUSE).await,
+                }
+            }
+        });
+        tokio::time::timeout(RENEW_PATIENCE, renewed).await.is_ok()
     }
 
     /// Ends the task of a stopped module.

@@ -85,5 +85,6 @@ pub fn report(
         config_digest: site.active.digest.clone(),
         reason,
         resources,
+        maintenance: Some(machine.memory().maintenance.report(clock::now())),
     }
 }

@@ -102,7 +102,8 @@ impl Control {
             }
             self.event(Event::Gate(gate.clone())).await;
         }
-        let wakes = asks && self.watching.set.implicit_wakeup || at_rest && self.is_scheduled();
+        let woken = asks && self.watching.set.implicit_wakeup || at_rest && self.is_scheduled();
+        let wakes = woken && self.machine.acts_by_itself();
         if gate.is_none() && wakes && self.machine.sleeps() {
             let label = crate::rules::builtin::IMPLICIT_WAKEUP.to_owned();
             self.wish(Wish::Wakeup, Caller::Rule(label)).await;
@@ -117,7 +118,8 @@ impl Control {
     fn asks_rules(&self) -> bool {
         let active = self.active();
         let runs = active.serves || active.follows;
-        runs && !self.machine.busy() && self.settings.checker.unwrap_or(true)
+        let acts = self.machine.acts_by_itself() && self.settings.checker.unwrap_or(true);
+        runs && acts && !self.machine.busy()
     }
 
     pub(super) async fn ask_rules(&mut self) {

@@ -160,6 +160,7 @@ mod tests {
             config_digest: String::new(),
             reason: String::new(),
             resources: None,
+            maintenance: None,
         };
         Event::Peer { ticket: 7, message: PeerMessage::Report(Box::new(report)) }
     }

@@ -3,7 +3,9 @@ use super::clock;
 use super::copy::{self, Copy, Remembered};
 use super::module::Control;
 use super::site::Site;
-use crate::api::{ModuleView, PeerView, ReplicationView, ResourceView, SettingsView};
+use crate::api::{
+    MaintenanceView, ModuleView, PeerView, ReplicationView, ResourceView, SettingsView,
+};
 use crate::config::store::ActiveModule;
 use crate::config::userconfig::{Boot, Dir};
 use crate::decide::Engine;
@@ -32,6 +34,7 @@ pub fn unfit(node: &NodeName, active: &ActiveModule) -> ModuleView {
         since: None,
         reason: String::new(),
         needs_decision: false,
+        maintenance: None,
         epoch: 0,
         policy: Some(policy(active).to_owned()),
         peers: Vec::new(),
@@ -106,6 +109,11 @@ pub(super) fn of(control: &mut Control) -> ModuleView {
         since: Some(format!("{:.6}", control.since)),
         reason: control.shown_reason(),
         needs_decision: machine.needs_decision(),
+        maintenance: machine.memory().maintenance.window().map(|window| MaintenanceView {
+            owner: window.owner().to_owned(),
+            reason: window.reason().to_owned(),
+            until: clock::date_in(window.remaining_ms(now)),
+        }),
         epoch: side.map_or(0, |side| side.lineage.generation()),
         peers: vec![peer],
         replication,

@@ -51,7 +51,7 @@ pub struct Watching {
     /// By resource, each with its number.
     running: BTreeMap<String, (u64, Running)>,
     /// Classes of watched processes.
-    classes: Vec<(When, u64, Running)>,
+    pub(super) classes: Vec<(When, u64, Running)>,
     /// Number of the newest watch.
     newest: u64,
     /// Nothing has been started or stopped since this daemon began: what it adopts has long started.
@@ -94,6 +94,13 @@ impl Watching {
     pub fn begin(&mut self) {
         let rules = Rules::new(self.set.rules.clone(), self.timing.0, self.timing.1);
         self.rules = rules.at_once(&self.set.at_once);
+    }
+
+    /// What it looks after, by name.
+    pub(super) fn resources(&self) -> Vec<String> {
+        let procs = self.errd.iter().flat_map(|errd| &errd.procs);
+        let procs = procs.map(|proc| format!("proc.{}", proc.name));
+        self.checkers.iter().map(resource).chain(procs).collect()
     }
 
     /// Processes of this class are being watched.
@@ -300,6 +307,9 @@ impl Control {
         self.set_resource(&reading.resource, value, ERRD);
         if reading.up {
             return;
+        }
+        if !self.machine.acts_by_itself() {
+            return self.hands.journal.write(ERRD, texts::only_reported(&reading.resource));
         }
         if let ErrorAction::Program(exec) = &proc.action {
             return self.cure(number, exec.clone(), &reading.resource);

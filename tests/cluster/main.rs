@@ -12,6 +12,8 @@ mod copies;
 mod counter;
 mod fixture;
 mod kills;
+mod live;
+mod maintenance;
 mod mounted;
 mod outages;
 mod programs;

@@ -97,7 +97,9 @@ fn mistakes_are_said_and_change_nothing() {
     fs::write(cluster.lab.path("n1", &file), xml).unwrap();
     let words = ["userconfig.xml:2:", "userconfig.xml:4:", "userconfig.xml:5:"];
     refuses(&cluster, "n1", &["confcheck", "-m", MODULE], 2, &words);
-    refuses(&cluster, "n1", &["config", "-m", MODULE], 3, &["stop it first"]);
+    // Also where the state of the module would be a reason by itself.
+    refuses(&cluster, "n1", &["config", "-m", MODULE], 2, &words);
+    refuses(&cluster, "n1", &["-H", "*", "-E", MODULE], 2, &words);
     fs::write(cluster.lab.path("n1", &file), kept).unwrap();
     assert_eq!(cluster.view("n1")["config"].to_string(), before);
 

@@ -4,14 +4,20 @@ mod bench;
 mod cluster;
 mod errd;
 mod later;
+mod maintenance;
 mod module;
+mod new;
+mod top;
 mod watch;
 
 pub use bench::{BenchGroup, BenchOptions};
 pub use cluster::{Addresses, ClusterVerb};
 pub use errd::ErrdVerb;
 pub use later::later;
+pub use maintenance::MaintenanceVerb;
 pub use module::ModuleVerb;
+pub use new::NewModule;
+pub use top::TopOptions;
 pub use watch::WatchVerb;
 
 use super::completion::Shell;
@@ -193,6 +199,9 @@ pub enum Verb {
         #[arg(short = 'q', long)]
         quiet: bool,
     },
+    /// Watch all modules on all nodes: roles, throughput, latency, lag, returns
+    #[command(after_help = "Example: lockstep top -m web")]
+    Top(TopOptions),
     /// Wait until the module is Ready in this state (STOP: stopped)
     #[command(after_help = "Example: lockstep waitstate -m web SECOND --timeout 60")]
     Waitstate {
@@ -301,6 +310,12 @@ pub enum Verb {
     /// Allow automatic take-over, or not (set it on all nodes)
     #[command(after_help = "Example: lockstep -H '*' failover off -m web")]
     Failover { value: OnOff },
+    /// Work on a module: until it is over nothing happens by itself, on both nodes
+    #[command(
+        subcommand,
+        after_help = "Example: lockstep maintenance on -m web --reason 'new kernel' --for 2h"
+    )]
+    Maintenance(MaintenanceVerb),
     /// Watch the module's processes or not, all or a class of them
     #[command(subcommand, after_help = "Example: lockstep errd list -m web")]
     Errd(ErrdVerb),

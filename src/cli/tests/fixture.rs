@@ -30,6 +30,16 @@ pub fn lockstep(line: &str, paths: &Paths) -> Ran {
     run_as("/usr/bin/lockstep", line, paths)
 }
 
+/// Words that may have spaces in them.
+pub fn lockstep_words(words: &[&str], paths: &Paths) -> Ran {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let output = Output { out: &mut out, err: &mut err };
+    let words = words.iter().map(OsString::from);
+    let code = run(&OsString::from("/usr/bin/lockstep"), words, paths.clone(), output);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code, out: text(out), err: text(err) }
+}
+
 pub fn node(name: &str) -> NodeName {
     NodeName::new(name).unwrap()
 }

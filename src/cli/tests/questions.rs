@@ -74,6 +74,65 @@ fn explain_reads_the_log_without_a_daemon_and_says_what_to_do() {
     assert_eq!(data["role"], serde_json::Value::Null);
 }
 
+/// The way back after a change that was a mistake, without a daemon.
+#[test]
+fn an_applied_configuration_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    let run = |line: &str, code: u8| {
+        let ran = lockstep(line, &paths);
+        assert_eq!(ran.code, code, "{line}: {}{}", ran.out, ran.err);
+        ran
+    };
+    run("module install -m web", 0);
+    let none = run("module versions -m web", 0).out;
+    assert!(none.starts_with("no configuration of this module was applied"), "{none}");
+    run("config -m web", 0);
+    let xml = paths.module_edited(&module()).join("conf/userconfig.xml");
+    let first = std::fs::read_to_string(&xml).unwrap();
+    std::fs::write(&xml, format!("{first}<!-- second -->")).unwrap();
+    run("config -m web", 0);
+    std::fs::write(&xml, format!("{first}<!-- never applied -->")).unwrap();
+    let listed = run("module versions -m web", 0).out;
+    let lines: Vec<&str> = listed.lines().collect();
+    assert!(lines.len() == 3 && lines[1].ends_with("  applied"), "{listed}");
+    let ran = run("module restore -m web 2", 0);
+    let kept = ran.out.lines().find_map(|line| line.split_once("is kept as ")).unwrap().1;
+    assert!(std::path::Path::new(kept).starts_with(paths.backup()), "{}", ran.out);
+    assert_eq!(std::fs::read_to_string(&xml).unwrap(), first);
+    let document = run("module versions -m web --json", 0).out;
+    let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+    let data = &document["answers"][0]["data"];
+    assert_eq!((&data[0]["applied"], &data[1]["edited"]), (&true.into(), &true.into()), "{data}");
+    assert!(run("module restore -m web nonsense", 3).err.contains("kept are web_"));
+    run("module versions -m other", 1);
+    let removed = run("module uninstall -m web", 0).out;
+    assert!(removed.contains("kept as "), "{removed}");
+}
+
+/// Whether the nodes run with the same configuration is said plainly, and what to do if not.
+#[test]
+fn nodes_that_differ_are_named_with_the_remedy() {
+    use crate::api::{ConfigView, Data, PeerConfigView};
+    let mut view = ConfigView {
+        name: "web".into(),
+        applied_digest: Some("a".repeat(64)),
+        applied_date: Some("2026-02-03T04:05:06Z".into()),
+        edited_digest: Some("a".repeat(64)),
+        peers: Vec::new(),
+    };
+    let document = |view: &ConfigView| crate::cli::json::data(&Data::Config(view.clone()));
+    assert_eq!(document(&view)["equal"], serde_json::Value::Null);
+    for (digest, word, equal) in [("a", "(EQUAL)", true), ("b", "-E web", false)] {
+        let applied_digest = Some(digest.repeat(64));
+        view.peers = vec![PeerConfigView { node: super::fixture::node("n2"), applied_digest }];
+        let text = crate::cli::state::text(&Data::Config(view.clone()), false);
+        let line = text.lines().last().unwrap();
+        assert!(line.starts_with("  n2 applied ") && line.contains(word), "{text}");
+        assert_eq!(document(&view)["equal"], equal);
+    }
+}
+
 /// The daemon is told to read what `init` has written; that is no command of its own.
 #[test]
 fn what_begins_a_cluster_beside_a_daemon_is_one_command() {

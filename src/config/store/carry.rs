@@ -29,13 +29,19 @@ impl ModuleStore {
 
     /// Installs what another node exported, with the same id, over an older copy if there is one.
     pub fn import(&self, bytes: &[u8]) -> Result<ModuleName, StoreError> {
-        let (name, id, archive) = parse(bytes)
-            .map_err(|why| StoreError::Refused(format!("the module from the other node {why}")))?;
-        let label = PathBuf::from(format!("{name} from the other node"));
-        let tree = Tree::from_bytes(&label, archive)?;
+        let (name, id, tree) = parts(bytes)?;
         self.install_tree(&name, tree, Some(id), true)?;
         Ok(name)
     }
+}
+
+/// Name, id and files of what another node exported.
+pub(super) fn parts(bytes: &[u8]) -> Result<(ModuleName, u32, Tree), StoreError> {
+    let (name, id, archive) = parse(bytes)
+        .map_err(|why| StoreError::Refused(format!("the module from the other node {why}")))?;
+    let label = PathBuf::from(format!("{name} from the other node"));
+    let tree = Tree::from_bytes(&label, archive)?;
+    Ok((name, id, tree))
 }
 
 fn parse(bytes: &[u8]) -> Result<(ModuleName, u32, &[u8]), String> {

@@ -52,6 +52,45 @@ pub(super) fn replace_file(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), S
     sync_dir(parent)
 }
 
+/// Files beside their final places; gone again unless they were put there.
+pub(super) struct Drafts(Vec<(PathBuf, PathBuf)>);
+
+impl Drafts {
+    /// Writes every file (path, mode, content) beside its place: a full disk is noticed before
+    /// anything has changed.
+    pub(super) fn write(files: &[(PathBuf, u32, &[u8])]) -> Result<Drafts, StoreError> {
+        let mut drafts = Drafts(Vec::new());
+        for (path, mode, bytes) in files {
+            let parent = path.parent().unwrap_or(Path::new("/"));
+            make_dir(parent)?;
+            let mut name = std::ffi::OsString::from(".new-");
+            name.push(path.file_name().unwrap_or_default());
+            let draft = parent.join(name);
+            let _ = fs::remove_file(&draft);
+            drafts.0.push((draft.clone(), path.clone()));
+            write_file(&draft, *mode, bytes).map_err(failed("write", path))?;
+        }
+        Ok(drafts)
+    }
+
+    /// Each in its place, in this order, the last one when all others are on disk.
+    pub(super) fn put(mut self) -> Result<(), StoreError> {
+        for (draft, path) in std::mem::take(&mut self.0) {
+            fs::rename(&draft, &path).map_err(failed("replace", &path))?;
+            sync_dir(path.parent().unwrap_or(Path::new("/")))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Drafts {
+    fn drop(&mut self) {
+        for (draft, _) in &self.0 {
+            let _ = fs::remove_file(draft);
+        }
+    }
+}
+
 /// A directory being made beside its final place; gone again unless it was put there.
 pub(super) struct Staged {
     path: PathBuf,

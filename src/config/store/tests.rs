@@ -181,10 +181,50 @@ fn the_last_three_versions_come_back() {
     assert_eq!(versions.len(), 3, "{versions:?}");
     let error = node.store.restore(&module("db"), "../x").unwrap_err().to_string();
     assert!(error.contains("kept are") && error.contains(&versions[0].name), "{error}");
-    node.store.restore(&module("db"), &versions[2].name).unwrap();
+    let restored = node.store.restore(&module("db"), &versions[1].name).unwrap();
+    assert_eq!(Some(restored.digest), versions[1].digest);
     node.store.configure(&module("db")).unwrap();
     let config = node.store.active(&module("db")).unwrap().config;
-    assert_eq!(config.rfs.unwrap().dirs[0].path, Path::new("/srv/v2"));
+    assert_eq!(config.rfs.unwrap().dirs[0].path, Path::new("/srv/v3"));
+    // The one that came back is the newest now, and takes nobody else's place.
+    let after = node.store.versions(&module("db")).unwrap();
+    let digests =
+        |versions: &[Version], order: [usize; 3]| order.map(|at| versions[at].digest.clone());
+    assert_eq!(digests(&after, [0, 1, 2]), digests(&versions, [1, 0, 2]));
+}
+
+/// What a person edited and never applied exists once: it is kept before it is overwritten, for
+/// nobody's eyes but root's, and not for ever.
+#[test]
+fn what_was_edited_and_never_applied_is_kept_by_a_restore() {
+    let node = Node::new();
+    node.install("db", "/srv/v0");
+    node.store.configure(&module("db")).unwrap();
+    assert_eq!(node.store.restore(&module("db"), "1").unwrap().kept, None, "the same");
+    node.install("db_2026", "/srv/other");
+    let other = node.store.uninstall(&module("db_2026")).unwrap();
+    for round in 0..12 {
+        node.edit("db", |text| text.replace("<user/>", &format!("<user/><!-- {round} -->")));
+        let restored = node.store.restore(&module("db"), "1").unwrap();
+        let kept = restored.kept.expect("the edited copy is kept");
+        assert_eq!(kept.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let tree = Tree::read_archive(&kept).unwrap();
+        let text = tree.get("conf/userconfig.xml").unwrap().bytes.clone();
+        assert!(String::from_utf8(text).unwrap().contains(&format!("<!-- {round} -->")));
+    }
+    let kept = fs::read_dir(node.paths().backup()).unwrap().count();
+    assert_eq!((kept, other.exists()), (11, true), "ten of db, and the one of another module");
+    for bad in ["0", "2", "db"] {
+        let error = node.store.restore(&module("db"), bad).unwrap_err().to_string();
+        assert!(error.contains("kept are db_"), "{error}");
+    }
+    // Damage hides nothing, and is never put back.
+    let folder = node.paths().module_versions(&module("db"));
+    let versions = node.store.versions(&module("db")).unwrap();
+    fs::write(folder.join(&versions[0].name), "half").unwrap();
+    assert_eq!(node.store.versions(&module("db")).unwrap()[0].digest, None);
+    node.store.restore(&module("db"), "1").unwrap_err();
+    node.store.check(&module("db")).unwrap();
 }
 
 #[test]
@@ -307,4 +347,73 @@ fn the_file_of_a_virtual_host_name_stands_beside_the_scripts() {
         assert!(error.contains(why), "{error}");
         node.edit("app", |text| text.replace(file, "vhostenv"));
     }
+}
+
+/// What a module is started with needs a stop and is named; what watches it does not.
+#[test]
+fn a_running_module_is_given_what_watches_it_and_nothing_else() {
+    let node = Node::new();
+    node.install("db", "/srv/db");
+    let bin = node.paths().module_edited(&module("db")).join("bin");
+    fs::write(bin.join("probe"), "1").unwrap();
+    fs::write(bin.join("common"), "1").unwrap();
+    let check = "<user/><check><custom ident=\"p\" exec=\"probe\" action=\"wait\"/></check>";
+    node.edit("db", |text| text.replace("<user/>", check));
+    let first = node.store.configure(&module("db")).unwrap();
+    let active = node.paths().module_active(&module("db"));
+    let inode =
+        |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(active.join(name)).unwrap());
+    let (folder, script) = (inode("bin"), inode("bin/start_prim"));
+    let stop = || node.store.change(&module("db")).unwrap().needs_stop;
+    assert!(node.store.change(&module("db")).unwrap().nothing);
+
+    let errd = "<user/><errd><proc name=\"pg\" action=\"restart\" class=\"prim\"/></errd>";
+    node.edit("db", |text| {
+        text.replace("<user/>", errd).replace("mirror\"", "mirror\" maxloop=\"9\"")
+    });
+    fs::write(bin.join("probe"), "2").unwrap();
+    fs::write(bin.join("fresh"), "1").unwrap();
+    assert_eq!(stop(), [""; 0]);
+    let second = node.store.configure_live(&module("db")).unwrap();
+    assert_ne!(first.digest, second.digest);
+    let now = node.store.active(&module("db")).unwrap();
+    assert_eq!((now.digest, now.config.maxloop), (second.digest.clone(), 9));
+    assert_eq!(now.config.errd.unwrap().procs[0].name, "pg");
+    assert_eq!(fs::read_to_string(active.join("bin/probe")).unwrap(), "2");
+    assert!(active.join("bin/fresh").exists());
+    assert_eq!((inode("bin"), inode("bin/start_prim")), (folder, script), "it may stand in them");
+    assert_eq!(node.store.versions(&module("db")).unwrap()[0].digest, Some(second.digest.clone()));
+
+    type Edit = fn(String) -> String;
+    let edits: [(&str, Edit); 5] = [
+        ("<rfs>", |text| text.replace("/srv/db", "/srv/other")),
+        ("<heart>", |text| text.replace("<heart>", "<heart timeout=\"9s\">")),
+        ("<user>", |text| text.replace("<user/>", "<user nicestoptimeout=\"7\"/>")),
+        ("<service start>", |text| text.replace("mirror\"", "mirror\" start=\"checked\"")),
+        ("<service defaultprim>", |text| {
+            text.replace("mirror\"", "mirror\" defaultprim=\"lastprim\"")
+        }),
+    ];
+    let xml = node.paths().module_edited(&module("db")).join("conf/userconfig.xml");
+    let good = fs::read_to_string(&xml).unwrap();
+    for (element, edit) in edits {
+        node.edit("db", edit);
+        assert_eq!(stop(), [element]);
+        let error = node.store.configure_live(&module("db")).unwrap_err().to_string();
+        assert!(error.contains(element), "{error}");
+        fs::write(&xml, &good).unwrap();
+    }
+    for file in ["start_prim", "common", "stop_prim"] {
+        let before = fs::read(bin.join(file)).ok();
+        fs::write(bin.join(file), "#!/bin/sh\n# other\n").unwrap();
+        assert_eq!(stop(), [format!("bin/{file}")]);
+        match before {
+            Some(before) => fs::write(bin.join(file), before).unwrap(),
+            None => fs::remove_file(bin.join(file)).unwrap(),
+        }
+    }
+    assert_eq!(node.store.active(&module("db")).unwrap().digest, second.digest);
+    // A comment above moves lines and changes nothing that acts.
+    node.edit("db", |text| text.replace("<rfs>", "<!-- one\n more -->\n<rfs>"));
+    assert_eq!(stop(), [""; 0]);
 }

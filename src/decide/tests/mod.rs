@@ -5,6 +5,7 @@ mod callbacks;
 mod deaths;
 mod engine;
 mod faults;
+mod maintenance;
 mod reboots;
 mod scheduled;
 mod services;

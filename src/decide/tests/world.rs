@@ -391,6 +391,7 @@ impl World {
             config_digest: String::new(),
             reason,
             resources: None,
+            maintenance: Some(machine.memory().maintenance.report(Moment(self.now))),
         };
         let message = PeerMessage::Report(Box::new(report));
         self.tell(index, None, message);
