@@ -4,6 +4,7 @@ use super::reintegrate::Admission;
 use super::run::{Engine, SyncTag};
 use crate::model::{EngineEvent, EngineMode};
 use crate::wire::{Frame, Op};
+use std::time::Instant;
 
 impl Engine {
     /// Rule A3: in sync only after both disks have everything before this point.
@@ -21,9 +22,11 @@ impl Engine {
         self.sync_everything(SyncTag::Admit);
     }
 
-    pub fn return_applied(&mut self, _seq: u64) {
+    /// The peer has done a part of a return: `bytes` of the stream, sent at `sent`.
+    pub fn return_applied(&mut self, bytes: u64, sent: Instant) {
         if let Some(ret) = &mut self.leader.ret {
             ret.progress_this_round = true;
+            ret.pace.answered(bytes, sent, self.now);
         }
     }
 

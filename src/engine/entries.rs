@@ -5,7 +5,8 @@
 //! removed file, would fail there. Whatever needs the object waits until the operation is done here
 //! too. The kernel keeps most requests apart by its own locks; writes of mapped pages, requests in
 //! a renamed directory and a return know no such lock.
-use super::leader::{Deferred, InFlight};
+use super::in_flight::InFlight;
+use super::leader::Deferred;
 use super::operands::entries;
 use super::run::Engine;
 use crate::disk::Object;

@@ -7,7 +7,8 @@
 //! changing the wrong thing. Then the number counts as unknown, and what was touched is marked and
 //! compared again. Only a peer that is in sync has to succeed.
 use super::barrier::{Barrier, syncs_here};
-use super::leader::{InFlight, Session};
+use super::in_flight::InFlight;
+use super::leader::Session;
 use super::operands::{directories, numbered, subject};
 use super::pieces::Pieces;
 use super::run::Engine;
@@ -20,13 +21,14 @@ const FAILURES_MAX: u64 = 1000;
 
 impl Engine {
     /// A part of the return failed there.
-    pub fn part_failed(&mut self, seq: u64, op: &Op, errno: Errno) {
+    pub fn part_failed(&mut self, flight: &InFlight, errno: Errno) {
+        let op = &flight.op;
         if !self.may_fail_again() {
             let what: String = format!("{op:?}").chars().take_while(|c| *c != ' ').collect();
             return self.break_session(&format!("{what}, a part of the return: {errno}"));
         }
-        self.doubt(seq, op, errno);
-        self.return_applied(seq);
+        self.doubt(flight.seq, op, errno);
+        self.return_applied(flight.stream_bytes(), flight.since);
     }
 
     /// An operation of the application failed there, and now happens here. During a return it is

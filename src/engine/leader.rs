@@ -12,8 +12,8 @@
 //! not keep apart waits for the names on their way (`entries.rs`).
 use super::alone::Unsaved;
 use super::barrier::{Barrier, Barriers, Echo, syncs_here};
+use super::in_flight::InFlight;
 use super::operands::{named, subject};
-use super::pieces::Pieces;
 use super::reintegrate::Return;
 use super::requests::{Draft, Slot, Want};
 use super::run::Engine;
@@ -42,50 +42,6 @@ pub enum Session {
     /// It was told that it is in sync; its answer is awaited. From here on it must be asked.
     Admitting,
     InSync,
-}
-
-/// An operation that was sent and not yet acknowledged.
-pub struct InFlight {
-    pub seq: u64,
-    pub op: Op,
-    /// What is done here, where the peer was told another thing.
-    pub here: Option<Op>,
-    pub want: Want,
-    pub slot: Option<Slot>,
-    /// Answer only when it is on both disks.
-    pub durable: Durability,
-    /// Apply here once the peer has it; a part of a return is here already.
-    pub local: bool,
-    pub head: Bytes,
-    pub tail: Bytes,
-    pub since: Instant,
-    pub echo: Option<Echo>,
-    /// The write of which this is a piece; the last one has the slot.
-    pub pieces: Option<Pieces>,
-}
-
-impl InFlight {
-    /// Not yet applied here, and `id` is what it changes.
-    pub fn concerns(&self, id: ObjId) -> bool {
-        self.local && !self.op.is_barrier() && named(&self.op).contains(&id)
-    }
-
-    /// As [`InFlight::concerns`], and it changes owner, mode or extended attributes.
-    pub fn changes_attributes(&self, id: ObjId) -> bool {
-        !matches!(self.op, Op::Write { kill_suidgid: false, .. }) && self.concerns(id)
-    }
-
-    /// As [`InFlight::concerns`], and the file, of `size` bytes here, gets another size by it.
-    pub fn resizes(&self, id: ObjId, size: u64) -> bool {
-        let other_size = match &self.op {
-            Op::Write { offset, data, .. } => offset + data.len() as u64 > size,
-            Op::Fallocate { mode, .. } => mode & libc::FALLOC_FL_KEEP_SIZE as u32 == 0,
-            Op::CopyRange { target_offset, length, .. } => target_offset + length > size,
-            Op::SetAttr { set, .. } => set.size.is_some(),
-            _ => false,
-        };
-        other_size && self.concerns(id)
-    }
 }
 
 /// Waits until what it touches is durably marked.
@@ -351,6 +307,9 @@ impl Engine {
                 echo: None,
                 pieces: None,
             };
+            if let Some(ret) = self.leader.ret.as_mut().filter(|_| !local) {
+                ret.pace.sent(flight.stream_bytes());
+            }
             self.leader.order.push_back(flight);
         }
         seq
@@ -448,11 +407,11 @@ impl Engine {
 
     /// Applies here what the peer has, and answers.
     pub fn complete(&mut self, flight: InFlight) {
+        let bytes = flight.stream_bytes();
         let InFlight { seq, op, want, slot, durable, local, since, echo, pieces, here, .. } =
             flight;
         if !local {
-            self.return_applied(seq);
-            return;
+            return self.return_applied(bytes, since);
         }
         if op.is_barrier() {
             if let Some(barrier) = self.leader.barriers.waiting.get_mut(&seq) {
@@ -531,7 +490,7 @@ impl Engine {
         self.leader.barriers.waiting.remove(&seq);
         match flight.local {
             true => self.failed_there(flight, errno),
-            false => self.part_failed(seq, &flight.op, errno),
+            false => self.part_failed(&flight, errno),
         }
         self.retry_behind_names();
     }

@@ -4,9 +4,10 @@
 //! engine knows directories, a peer and its daemon's commands; no scripts, no addresses, no policy.
 //! Its parts: `leader` (order, send, acknowledge; with `pieces`, `barrier`, `times`), `alone` (the
 //! same without a peer), `left_out` (what is not replicated), `follower` (receive, apply), `fork`
-//! (words for who decides), `session` (handshake, checkpoints), `reintegrate` (return; with
-//! `compare_dirs`, `compare_files`, `identity`, `locate`, `admission`), `roles` (commands; with
-//! `leaving`), `store` (memory), `unguarded` (what happened while stopped).
+//! (words for who decides), `session` (handshake, checkpoints), `reintegrate` (return; with `pace`,
+//! `compare_dirs`, `compare_files`, `identity`, `locate`, `detail`, `admission`), `stuck` (a peer
+//! that answers no more), `roles` (commands; with `leaving`), `store` (memory), `unguarded` (what
+//! happened while stopped).
 mod admission;
 mod alone;
 mod answers;
@@ -21,12 +22,14 @@ mod failures;
 mod follower;
 mod fork;
 mod identity;
+mod in_flight;
 mod leader;
 mod leaving;
 mod left_out;
 pub mod locate;
 mod look;
 mod operands;
+mod pace;
 mod pieces;
 pub mod pool;
 mod reactor;

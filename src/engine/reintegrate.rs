@@ -15,6 +15,7 @@
 use super::compare_dirs::Listing;
 use super::detail::Detail;
 use super::leader::Session;
+use super::pace::Pace;
 use super::run::Engine;
 use crate::disk::Errno;
 use crate::history::{DirtyRecord, ObjectKey, PageMap, Part, Portion};
@@ -108,6 +109,7 @@ pub struct Return {
     pub progress_this_round: bool,
     pub objects_done: u64,
     pub bytes_done: u64,
+    pub pace: Pace,
     pub last_told: Instant,
     /// What the link had sent before this return.
     pub sent_before: u64,
@@ -144,6 +146,7 @@ impl Return {
             progress_this_round: false,
             objects_done: 0,
             bytes_done: 0,
+            pace: Pace::default(),
             last_told: now,
             sent_before: sent,
             detail: None,
@@ -209,6 +212,7 @@ impl Engine {
     pub fn may_send(&self) -> bool {
         self.link.backlog(crate::link::Lane::Ops) < BACKLOG_BYTES_MAX
             && self.leader.order.len() < IN_FLIGHT_MAX
+            && self.leader.ret.as_ref().is_none_or(|ret| ret.pace.allows())
             && self.limit_allows()
     }
 
@@ -242,10 +246,14 @@ impl Engine {
                 self.round_ended();
                 break;
             };
-            if let Some(ret) = &mut self.leader.ret {
+            // A live operation waits behind no more than that and the window.
+            let part = portion.short();
+            let moved = self.drain(&part);
+            worked |= moved;
+            // The rest of a zone comes next.
+            if let Some(ret) = self.leader.ret.as_mut().filter(|_| !moved || part == portion) {
                 ret.cursor = Some(portion);
             }
-            worked |= self.drain(&portion);
         }
         if let Some(ret) = &mut self.leader.ret {
             ret.progress_this_round = worked;

@@ -30,6 +30,19 @@ pub struct Portion {
     stamp: u32,
 }
 
+impl Portion {
+    /// Of exact pages not more than a quarter of a zone, the first that has any.
+    pub fn short(self) -> Portion {
+        let part = match self.part {
+            Part::Pages { zone, pages, compare: false } => {
+                Part::Pages { zone, pages: pages.first_quarter(), compare: false }
+            }
+            part => part,
+        };
+        Portion { part, ..self }
+    }
+}
+
 /// What became of a portion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "what was marked again must be sent again"]

@@ -31,6 +31,13 @@ impl PageMap {
         map
     }
 
+    /// The pages of the first quarter of the zone that has any.
+    pub fn first_quarter(self) -> PageMap {
+        let quarters =
+            (0..PAGES).step_by(64).map(|first| self.and(PageMap::span(first, first + 63)));
+        quarters.into_iter().find(|quarter| !quarter.is_empty()).unwrap_or_default()
+    }
+
     pub fn is_empty(self) -> bool {
         self == PageMap::EMPTY
     }
