@@ -11,7 +11,7 @@ use crate::config::userconfig::{Boot, DefaultPrim as Configured, Dir, VirtualHos
 use crate::decide::{DefaultPrim, Policy};
 use crate::history::MemoryFile;
 use crate::model::{BootId, EngineConfig, NodeName, PeerAddress};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -86,6 +86,11 @@ impl Site {
     fn link_timeout(&self) -> Duration {
         let heart = self.active.config.heart.timeout;
         heart.saturating_sub(LINK_LEAD).clamp(LINK_TIMEOUT_MIN, LINK_TIMEOUT_MAX)
+    }
+
+    /// Of the other node, on all lans.
+    pub fn peer_addresses(&self) -> Vec<IpAddr> {
+        self.cluster.lans.iter().filter_map(|lan| lan.address_of(&self.peer)).collect()
     }
 
     /// `None`: the module replicates nothing.
