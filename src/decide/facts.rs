@@ -183,6 +183,8 @@ pub struct Facts {
     pub fault: Option<String>,
     /// Why the data link is down, or the peer was lost.
     pub link_reason: String,
+    /// Why handshakes of the data link are refused, on this side or the other.
+    pub link_refused: Option<String>,
     /// Since when the data link of an in-sync pair is silent; `None` while it acknowledges.
     pub link_silent: Option<Moment>,
     /// The in-sync secondary said good-bye to the engine.
@@ -201,6 +203,7 @@ impl Facts {
 
     pub fn absorb_engine(&mut self, event: &EngineEvent, now: Moment, link_detect_ms: u64) {
         self.absorb_mode(event);
+        self.absorb_refusal(event);
         // In sync over the data link: an older word of a peer that stops or waits is stale.
         if matches!(event, EngineEvent::PeerReady { .. } | EngineEvent::Ready)
             && matches!(self.peer.role(), Some(Role::Stop | Role::Wait))
@@ -216,6 +219,26 @@ impl Facts {
             }
             Some(EngineMode::Idle | EngineMode::LeadingAlone | EngineMode::FollowingReturn)
             | None => {}
+        }
+    }
+
+    /// A refusal lasts until both have spoken: a session alone may be one that is refused late.
+    fn absorb_refusal(&mut self, event: &EngineEvent) {
+        use EngineMode::{FollowingReady, FollowingReturn, LeadingMirror};
+        let spoke = match event {
+            EngineEvent::LinkRefused { reason } => {
+                let up = self.engine.summary().is_some_and(|engine| engine.link_up);
+                self.link_refused = (!up).then(|| reason.clone());
+                return;
+            }
+            EngineEvent::Status(status) => {
+                matches!(status.mode, LeadingMirror | FollowingReady | FollowingReturn)
+            }
+            EngineEvent::Hello { .. } | EngineEvent::Handshake { .. } => true,
+            _ => false,
+        };
+        if spoke {
+            self.link_refused = None;
         }
     }
 
@@ -280,6 +303,7 @@ impl Facts {
             EngineEvent::Flushed
             | EngineEvent::Refused { .. }
             | EngineEvent::Handshake { .. }
+            | EngineEvent::LinkRefused { .. }
             | EngineEvent::Return(_)
             | EngineEvent::Log { .. } => {}
         }

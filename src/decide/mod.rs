@@ -251,8 +251,12 @@ impl Machine {
             }
             Event::Disconnected => cx.facts.peer.connected = false,
             Event::Engine(event) => {
+                let refused = cx.facts.link_refused.clone();
                 cx.facts.absorb_engine(event, cx.now, cx.policy.link_detect_ms);
                 cx.engine_log(event);
+                if matches!(event, EngineEvent::LinkRefused { .. }) {
+                    cx.say_refusal(refused);
+                }
                 match event {
                     EngineEvent::Hello { .. } => cx.adopting = false,
                     EngineEvent::Refused { command, .. } if command == "go_alone" => {

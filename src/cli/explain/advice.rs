@@ -53,6 +53,10 @@ fn of_state(view: &ModuleView, chain: &[Link<'_>]) -> String {
                  then lockstep start -m {module} there, if it does not start by itself"
             ),
         },
+        (Role::Second, Readiness::Transient) if has("link-refused") => {
+            "the engines of the nodes refuse each other: cure what the reason names, on both nodes"
+                .into()
+        }
         (_, Readiness::Transient) => format!(
             "a transition is under way, there is nothing to do yet: lockstep waitstart -m {module} \
              waits for its end"
@@ -113,6 +117,11 @@ mod tests {
             let advice = advised(&view(state), entry.as_slice());
             assert!(advice.contains(said), "{state}: {advice}");
         }
+        let refused = texts::other("link-refused", Level::Critical, "no data link to n1: …");
+        let refused = Entry::now(&view(PRIM).module, "control", refused);
+        let second = view(State::new(Role::Second, Readiness::Transient));
+        let advice = advised(&second, &[refused]);
+        assert!(advice.contains("refuse each other") && !advice.contains("nothing to do"));
         let waits = advised(&view(State::new(Role::Wait, Readiness::NotReady)), &[]);
         assert!(waits.contains("whose copy is right"), "{waits}");
         let mut silent = view(alone);
