@@ -132,7 +132,11 @@ fn second(cx: &Context, view: View<'_>, since: Moment) -> Admission {
     if starting || early {
         return wait("waiting for the primary");
     }
-    Admission::Refuse(Refusal::PeerNotPrimary(cx.policy.peer.clone()))
+    let peer = cx.policy.peer.clone();
+    if !cx.facts.peer.connected {
+        return Admission::Refuse(Refusal::NoLink(peer));
+    }
+    Admission::Refuse(Refusal::PeerNotPrimary(peer))
 }
 
 fn without_peer(cx: &Context, own: Option<&Side>, alone: bool) -> Admission {

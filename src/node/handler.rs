@@ -389,6 +389,7 @@ fn refused(refusal: &Refusal, wish: &str, role: Role) -> Response {
         Refusal::ReturnBegun { .. } => Response::unsafe_now("return-begun", text),
         Refusal::WouldLose(_) => Response::unsafe_now("would-lose", text),
         Refusal::Incomplete(_) => Response::unsafe_now("incomplete", text),
+        Refusal::NoLink(_) => Response::refused("no-link", text, Exit::NoPeer),
         Refusal::PeerSilent(_) => Response::refused("peer-silent", text, Exit::NoPeer),
     }
 }

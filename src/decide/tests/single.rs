@@ -253,3 +253,16 @@ fn engines_that_refuse_each_other_are_said_once_and_are_the_reason() {
     let said = world.log.iter().filter(|line| line.contains("no data link to"));
     assert_eq!(said.count(), 2, "{}", world.tail());
 }
+
+#[test]
+fn second_beside_a_primary_without_a_link_names_the_link() {
+    let mut world = pair();
+    world.wish(1, Wish::Stop);
+    world.run(4_000);
+    world.set_net(false, false);
+    world.run(2 * SILENCE_MS);
+    world.wish(1, Wish::Start(StartKind::Second { discard: false, full: false }));
+    world.run(2 * SILENCE_MS);
+    let reason = world.reason(1);
+    assert!(reason.contains("no link to n1") && !reason.contains("not primary"), "{reason}");
+}
