@@ -278,7 +278,13 @@ pub fn heal(cx: &Context) -> Heal {
         Leads::Second => Heal::Follow { reason: format!("only {name} wrote (rule {rule})") },
         Leads::Either => tie(&format!("neither wrote (rule {rule})")),
         Leads::Person(_) if stays => {
-            Heal::Stay { reason: format!("both wrote (rule {rule}), {name} had been SECOND") }
+            let module = &cx.policy.module;
+            let reason = format!(
+                "both wrote (rule {rule}), {name} had been SECOND; a person must decide: to keep \
+                 this copy `lockstep second --discard -m {module}` on {name}, whose reason names \
+                 the other way"
+            );
+            Heal::Stay { reason }
         }
         Leads::Person(plan) => Heal::Block { text: person_text(cx, own, theirs, &plan, rule) },
     }

@@ -319,5 +319,25 @@ fn sentence(verdict: &Verdict, text: &str) -> String {
             "a person must decide"
         }
     };
-    format!("{kind} (rule {}): {text}", verdict.rule)
+    let rule = format!("rule {}", verdict.rule);
+    if text.contains(&rule) {
+        format!("{kind}: {text}")
+    } else {
+        format!("{kind} ({rule}): {text}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_of_a_fork_names_its_rule_once() {
+        let rule = "both-wrote".into();
+        let verdict = Verdict { plan: Plan::Fork { common: None }, rule };
+        for text in ["n1 holds position 4, rule both-wrote; decide", "decide"] {
+            let said = sentence(&verdict, text);
+            assert_eq!(said.matches("rule both-wrote").count(), 1, "{said}");
+        }
+    }
 }
