@@ -6,7 +6,7 @@ use crate::config::paths::Paths;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -86,7 +86,18 @@ impl Client {
     pub fn call_each(
         &mut self,
         request: &Request,
+        each: impl FnMut(Reply),
+    ) -> Result<Reply, ClientError> {
+        self.call_patient(request, each, Err)
+    }
+
+    /// As [`Client::call_each`]; `silent` says whether a line that did not come within the limit is
+    /// waited for again.
+    fn call_patient(
+        &mut self,
+        request: &Request,
         mut each: impl FnMut(Reply),
+        mut silent: impl FnMut(ClientError) -> Result<(), ClientError>,
     ) -> Result<Reply, ClientError> {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
@@ -95,8 +106,15 @@ impl Client {
             let mut line = Vec::new();
             // Answers carry logs and tables, never archives: the same limit fits.
             let limit = LINE_BYTES_MAX as u64;
-            let read = (&mut self.stream).take(limit).read_until(b'\n', &mut line)?;
-            if read == 0 || line.last() != Some(&b'\n') {
+            // What came before the limit stays in `line`.
+            let mut stream = (&mut self.stream).take(limit);
+            while let Err(error) = stream.read_until(b'\n', &mut line) {
+                match ClientError::from(error) {
+                    error @ ClientError::TimedOut { .. } => silent(error)?,
+                    error => return Err(error),
+                }
+            }
+            if line.last() != Some(&b'\n') {
                 return Err(ClientError::Cut);
             }
             let reply: Reply = serde_json::from_slice(&line)?;
@@ -116,9 +134,53 @@ const QUESTION_FAR_LIMIT: Duration = Duration::from_secs(30);
 const ACTION_LIMIT: Duration = Duration::from_secs(960);
 const _: () = assert!(ACTION_LIMIT.as_secs() > crate::peer::CALL_LIMIT.as_secs());
 
+/// How an action is waited for: one that takes minutes and a daemon that is stopped are both
+/// silent, so that the daemon is asked something easy now and then.
+#[derive(Clone, Copy)]
+struct Patience {
+    ask_every: Duration,
+    answer_within: Duration,
+    limit: Duration,
+}
+
+const PATIENCE: Patience =
+    Patience { ask_every: QUESTION_LIMIT, answer_within: QUESTION_LIMIT, limit: ACTION_LIMIT };
+
 /// Connects, asks once, returns all lines; the last one is the last element.
 pub fn call(paths: &Paths, request: &Request) -> Result<Vec<Reply>, ClientError> {
-    call_within(paths, request, limit_of(request))
+    match limit_of(request) {
+        ACTION_LIMIT => call_watched(paths, request, PATIENCE),
+        limit => call_within(paths, request, limit),
+    }
+}
+
+/// As [`call_within`], and given up early when the daemon does not answer a ping either.
+fn call_watched(
+    paths: &Paths,
+    request: &Request,
+    patience: Patience,
+) -> Result<Vec<Reply>, ClientError> {
+    let mut replies = Vec::new();
+    let mut client = Client::connect(&paths.daemon_socket())?;
+    client.set_timeout(Some(patience.ask_every))?;
+    let (pid, begin) = (client.daemon_pid(), Instant::now());
+    let ping = Request::new(request.origin.clone(), None, Command::Ping);
+    let silent = |_| {
+        let waited = begin.elapsed();
+        if waited >= patience.limit {
+            return Err(ClientError::TimedOut { pid, waited });
+        }
+        match call_within(paths, &ping, patience.answer_within) {
+            Err(ClientError::TimedOut { .. }) => {
+                Err(ClientError::TimedOut { pid, waited: begin.elapsed() })
+            }
+            // The answer to the action says what became of a daemon that is gone.
+            _ => Ok(()),
+        }
+    };
+    let last = client.call_patient(request, |reply| replies.push(reply), silent)?;
+    replies.push(last);
+    Ok(replies)
 }
 
 fn limit_of(request: &Request) -> Duration {
@@ -163,7 +225,56 @@ pub fn call_within(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Origin;
+    use crate::api::{Origin, Response};
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    const HASTY: Patience = Patience {
+        ask_every: Duration::from_millis(50),
+        answer_within: Duration::from_millis(200),
+        limit: Duration::from_secs(60),
+    };
+
+    fn start() -> Request {
+        Request::new(Origin::default(), None, Command::Start)
+    }
+
+    fn door() -> (tempfile::TempDir, Paths, UnixListener) {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::below(dir.path());
+        std::fs::create_dir_all(paths.daemon_socket().parent().unwrap()).unwrap();
+        let listener = UnixListener::bind(paths.daemon_socket()).unwrap();
+        (dir, paths, listener)
+    }
+
+    /// The kernel takes connections of a stopped process.
+    #[test]
+    fn an_action_is_not_waited_for_where_the_daemon_is_stopped() {
+        let (_dir, paths, _listener) = door();
+        let error = call_watched(&paths, &start(), HASTY).unwrap_err();
+        let ClientError::TimedOut { pid, waited } = error else { panic!("{error}") };
+        assert_eq!(pid, Some(std::process::id() as i32));
+        assert!(waited < Duration::from_secs(30), "{waited:?}");
+    }
+
+    #[test]
+    fn an_action_that_takes_long_is_waited_for_while_the_daemon_answers() {
+        let (_dir, paths, listener) = door();
+        let daemon = thread::spawn(move || {
+            let (mut action, _) = listener.accept().unwrap();
+            let answer = serde_json::to_vec(&Reply::here(Response::ok())).unwrap();
+            // A part of the answer that comes early is not lost.
+            action.write_all(&answer[..9]).unwrap();
+            for _ in 0..3 {
+                let (mut ping, _) = listener.accept().unwrap();
+                ping.write_all(&[&answer[..], b"\n"].concat()).unwrap();
+            }
+            action.write_all(&[&answer[9..], b"\n"].concat()).unwrap();
+        });
+        let patience = Patience { answer_within: Duration::from_secs(20), ..HASTY };
+        assert_eq!(call_watched(&paths, &start(), patience).unwrap().len(), 1);
+        daemon.join().unwrap();
+    }
 
     /// A collector must not hang with a daemon that hangs.
     #[test]

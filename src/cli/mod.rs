@@ -107,4 +107,4 @@ fn usage(error: &clap::Error, output: Output<'_>) -> u8 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

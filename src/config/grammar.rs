@@ -61,7 +61,8 @@ pub enum Standing {
         harmless: &'static [&'static str],
         text: &'static str,
     },
-    /// Has no meaning here; why. Nothing is said while the effective value is one of `harmless`.
+    /// Has no meaning here; why. Nothing is said where nothing is written, or one of `harmless`,
+    /// which asks for what happens anyway.
     Needless {
         harmless: &'static [&'static str],
         text: &'static str,
@@ -132,7 +133,11 @@ pub(super) fn check(element: &Element, rule: &'static Rule, root: &Rule, finding
                 let expected = format!("the attribute {}", attribute.name);
                 findings.mistake(element.at, rule.name, expected, "none", remedy);
             }
-            if let Need::Default(Some(value)) = attribute.need {
+            // Of what has no effect only what somebody wrote is said.
+            let needless = matches!(attribute.standing, Standing::Needless { .. });
+            if let Need::Default(Some(value)) = attribute.need
+                && !needless
+            {
                 say_standing(element.at, rule, Some(attribute), value, findings);
             }
         }

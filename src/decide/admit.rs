@@ -154,7 +154,11 @@ fn second(cx: &Context, view: View<'_>, since: Moment) -> Admission {
     if starting || early {
         return wait("waiting for the primary");
     }
-    Admission::Refuse(Refusal::PeerNotPrimary(cx.policy.peer.clone()))
+    let peer = cx.policy.peer.clone();
+    if !cx.facts.peer.connected {
+        return Admission::Refuse(Refusal::NoLink(peer));
+    }
+    Admission::Refuse(Refusal::PeerNotPrimary(peer))
 }
 
 fn without_peer(cx: &Context, own: Option<&Side>, alone: bool) -> Admission {
@@ -301,7 +305,13 @@ pub fn heal(cx: &Context) -> Heal {
         Leads::Second => Heal::Follow { reason: format!("only {name} wrote (rule {rule})") },
         Leads::Either => tie(&format!("neither wrote (rule {rule})")),
         Leads::Person(_) if stays => {
-            Heal::Stay { reason: format!("both wrote (rule {rule}), {name} had been SECOND") }
+            let module = &cx.policy.module;
+            let reason = format!(
+                "both wrote (rule {rule}), {name} had been SECOND; a person must decide: to keep \
+                 this copy `lockstep second --discard -m {module}` on {name}, whose reason names \
+                 the other way"
+            );
+            Heal::Stay { reason }
         }
         Leads::Person(plan) => Heal::Block { text: person_text(cx, own, theirs, &plan, rule) },
     }

@@ -2,6 +2,7 @@
 use super::admit::{Heal, heal};
 use super::context::Context;
 use super::facts::Engine;
+use super::hold::ALONE;
 use super::prim;
 use super::table;
 use super::words::{Action, Ending, Refusal, Wish};
@@ -47,6 +48,7 @@ impl Alone {
             Heal::Stay { reason } => {
                 if !std::mem::replace(&mut self.stays, true) {
                     let text = format!("Split brain recovery: staying alone ({reason})");
+                    cx.because(format!("{ALONE}{reason}"));
                     cx.log('E', "splitbrain-staying", text);
                 }
             }

@@ -8,7 +8,9 @@ use super::memory::Memory;
 use super::walk::{Kind, Step, Walk};
 use super::witness::Witness;
 use super::words::{Action, Ending, Job, Moment, Policy, Refusal, StartKind, Word};
-use crate::model::{EngineEvent, EngineSummary, NodeName, PeerMessage, Readiness, Role, State};
+use crate::model::{
+    EngineEvent, EngineMode, EngineSummary, NodeName, PeerMessage, Readiness, Role, State,
+};
 
 /// What a report would say; a new one goes out when this changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -343,10 +345,24 @@ impl Context {
             | EngineEvent::Fenced
             | EngineEvent::ChangesNamed { .. }
             | EngineEvent::PeerReady { .. }
+            | EngineEvent::LinkRefused { .. }
             | EngineEvent::Return(_)
             | EngineEvent::Status(_) => return,
         };
         self.log(level, code, text);
+    }
+
+    /// The engines refuse each other: said once, and the reason of whoever waits for the link.
+    pub(super) fn say_refusal(&mut self, known: Option<String>) {
+        let Some(reason) = self.facts.link_refused.clone() else { return };
+        let text = format!("no data link to {}: {reason}", self.policy.peer);
+        if known.as_ref() != Some(&reason) {
+            self.log('C', "link-refused", text.clone());
+        }
+        let waits = [EngineMode::LeadingAlone, EngineMode::FollowingDetached];
+        if self.idle() && self.facts.engine.mode().is_some_and(|mode| waits.contains(&mode)) {
+            self.because(text);
+        }
     }
 
     pub(super) fn publish(&mut self, state: State) {

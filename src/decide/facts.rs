@@ -183,6 +183,8 @@ pub struct Facts {
     pub fault: Option<String>,
     /// Why the data link is down, or the peer was lost.
     pub link_reason: String,
+    /// Why handshakes of the data link are refused, on this side or the other.
+    pub link_refused: Option<String>,
     /// Since when the data link of an in-sync pair is silent; `None` while it acknowledges.
     pub link_silent: Option<Moment>,
     /// The in-sync secondary said good-bye to the engine.
@@ -203,6 +205,7 @@ impl Facts {
 
     pub fn absorb_engine(&mut self, event: &EngineEvent, now: Moment, link_detect_ms: u64) {
         self.absorb_mode(event);
+        self.absorb_refusal(event);
         // In sync over the data link: an older word of a peer that stops or waits is stale.
         if matches!(event, EngineEvent::PeerReady { .. } | EngineEvent::Ready)
             && matches!(self.peer.role(), Some(Role::Stop | Role::Wait))
@@ -218,6 +221,26 @@ impl Facts {
             }
             Some(EngineMode::Idle | EngineMode::LeadingAlone | EngineMode::FollowingReturn)
             | None => {}
+        }
+    }
+
+    /// A refusal lasts until both have spoken: a session alone may be one that is refused late.
+    fn absorb_refusal(&mut self, event: &EngineEvent) {
+        use EngineMode::{FollowingReady, FollowingReturn, LeadingMirror};
+        let spoke = match event {
+            EngineEvent::LinkRefused { reason } => {
+                let up = self.engine.summary().is_some_and(|engine| engine.link_up);
+                self.link_refused = (!up).then(|| reason.clone());
+                return;
+            }
+            EngineEvent::Status(status) => {
+                matches!(status.mode, LeadingMirror | FollowingReady | FollowingReturn)
+            }
+            EngineEvent::Hello { .. } | EngineEvent::Handshake { .. } => true,
+            _ => false,
+        };
+        if spoke {
+            self.link_refused = None;
         }
     }
 
@@ -284,6 +307,7 @@ impl Facts {
             | EngineEvent::ChangesNamed { .. }
             | EngineEvent::Refused { .. }
             | EngineEvent::Handshake { .. }
+            | EngineEvent::LinkRefused { .. }
             | EngineEvent::Return(_)
             | EngineEvent::Log { .. } => {}
         }
@@ -299,5 +323,25 @@ fn sentence(verdict: &Verdict, text: &str) -> String {
             "a person must decide"
         }
     };
-    format!("{kind} (rule {}): {text}", verdict.rule)
+    let rule = format!("rule {}", verdict.rule);
+    if text.contains(&rule) {
+        format!("{kind}: {text}")
+    } else {
+        format!("{kind} ({rule}): {text}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_of_a_fork_names_its_rule_once() {
+        let rule = "both-wrote".into();
+        let verdict = Verdict { plan: Plan::Fork { common: None }, rule };
+        for text in ["n1 holds position 4, rule both-wrote; decide", "decide"] {
+            let said = sentence(&verdict, text);
+            assert_eq!(said.matches("rule both-wrote").count(), 1, "{said}");
+        }
+    }
 }

@@ -156,17 +156,10 @@ impl Machine {
         std::mem::take(&mut self.cx.actions)
     }
 
-    /// The peer said that it gave the primary role up, its address before everything else: nobody
-    /// has to ask the network who holds it.
-    pub fn announced(&self) -> bool {
-        let swap = self
-            .cx
-            .walk
-            .as_ref()
-            .is_some_and(|walk| matches!(walk.kind, Kind::TakeOver { swap: true }));
-        let takes =
-            matches!(&self.cx.walk, Some(walk) if matches!(walk.kind, Kind::TakeOver { .. }));
-        swap || takes && self.cx.facts.peer.left.is_some()
+    /// The peer gave the primary role up, its address before everything else, or failed: it may
+    /// not be the one who keeps this node from the address.
+    pub fn succeeds(&self) -> bool {
+        matches!(&self.cx.walk, Some(walk) if matches!(walk.kind, Kind::TakeOver { .. }))
     }
 
     /// The application runs here as primary: from the end of `start_prim` to the beginning of
@@ -268,8 +261,12 @@ impl Machine {
             }
             Event::Disconnected => cx.facts.peer.connected = false,
             Event::Engine(event) => {
+                let refused = cx.facts.link_refused.clone();
                 cx.facts.absorb_engine(event, cx.now, cx.policy.link_detect_ms);
                 cx.engine_log(event);
+                if matches!(event, EngineEvent::LinkRefused { .. }) {
+                    cx.say_refusal(refused);
+                }
                 match event {
                     EngineEvent::Hello { .. } => cx.adopting = false,
                     EngineEvent::ChangesNamed { text } => cx.name_changes(text),

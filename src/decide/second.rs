@@ -349,7 +349,7 @@ fn engine_died(cx: &mut Context, reason: &str) {
 fn undecided(cx: &Context, text: &str) -> String {
     let (own, peer, module) = (&cx.policy.own, &cx.policy.peer, &cx.policy.module);
     format!(
-        "{text}. Nothing was overwritten. To give up what only {own} has: `lockstep second \
+        "{text}. To give up what only {own} has: `lockstep second \
          --discard -m {module}` here; to keep it: stop {module} on {peer}, then `lockstep prim -m \
          {module}` here and `lockstep second --discard -m {module}` on {peer}"
     )

@@ -269,6 +269,11 @@ pub enum Refusal {
     #[error("{0} is not primary, nobody can be followed: start it there with `start` or `prim`")]
     PeerNotPrimary(NodeName),
     #[error(
+        "there is no link to {0}, so nobody can be followed: `lockstep cluster state` says why; \
+         when {0} is heard and is primary, `second` again"
+    )]
+    NoLink(NodeName),
+    #[error(
         "the copy here is incomplete (stopped during reintegration): start {0} as primary, or \
          `primforce` to take this copy as it is"
     )]

@@ -449,7 +449,8 @@ impl Engine {
                 match event {
                     crate::link::LinkEvent::Frame { frame, .. } => self.leader_frame(frame),
                     crate::link::LinkEvent::Lost { reason } => self.leader_lost(&reason),
-                    crate::link::LinkEvent::Connected { .. } => {}
+                    crate::link::LinkEvent::Connected { .. }
+                    | crate::link::LinkEvent::Refused { .. } => {}
                 }
             }
             self.link.flush(self.now);

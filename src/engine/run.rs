@@ -325,6 +325,7 @@ impl Engine {
                 LinkEvent::Frame { frame, .. } => self.follower_frame(frame),
                 LinkEvent::Lost { reason } if leading => self.leader_lost(&reason),
                 LinkEvent::Lost { reason } => self.follower_lost(&reason),
+                LinkEvent::Refused { reason } => self.tell(EngineEvent::LinkRefused { reason }),
             }
         }
     }

@@ -7,8 +7,9 @@ use crate::wire::{DecodeError, Frame, FrameReader};
 use bytes::Bytes;
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
-    ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig,
-    Event, ServerConfig, StreamEvent, StreamId, TransportConfig, VarInt,
+    ClientConfig, Connection, ConnectionError, ConnectionHandle, DatagramEvent, Dir, Endpoint,
+    EndpointConfig, Event, ServerConfig, StreamEvent, StreamId, TransportConfig,
+    TransportErrorCode, VarInt,
 };
 use rustls_pki_types::CertificateDer;
 use std::collections::VecDeque;
@@ -19,6 +20,9 @@ use std::time::{Duration, Instant};
 
 /// Bytes in flight that flow control allows on a stream and in all.
 const WINDOW_BYTES: u32 = 64 << 20;
+
+/// The alert of TLS with which a server refuses a client's protocols (RFC 7301).
+const NO_APPLICATION_PROTOCOL: u8 = 120;
 
 /// Which stream a frame takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,10 @@ pub enum LinkEvent {
     },
     /// The session is over; a new one may follow.
     Lost {
+        reason: String,
+    },
+    /// A handshake ended with a refusal, of this side or the other: it will be so again.
+    Refused {
         reason: String,
     },
 }
@@ -66,6 +74,8 @@ pub struct Link {
     endpoint: Endpoint,
     pki: Arc<Pki>,
     transport: Arc<TransportConfig>,
+    /// What a session with this side is called, with its version.
+    protocol: &'static [u8],
     session: Option<Session>,
     /// A transmission that the kernel's buffer had no room for.
     unsent: Option<(quinn_proto::Transmit, Vec<u8>)>,
@@ -79,6 +89,15 @@ pub struct Link {
 impl Link {
     /// Binds the data port. `silence`: how long a silent peer is believed to be there.
     pub fn bind(listen: SocketAddr, pki: Arc<Pki>, silence: Duration) -> std::io::Result<Link> {
+        Link::bind_as(ALPN, listen, pki, silence)
+    }
+
+    fn bind_as(
+        protocol: &'static [u8],
+        listen: SocketAddr,
+        pki: Arc<Pki>,
+        silence: Duration,
+    ) -> std::io::Result<Link> {
         let mut transport = TransportConfig::default();
         transport
             .max_idle_timeout(quinn_proto::IdleTimeout::try_from(silence).ok())
@@ -95,7 +114,7 @@ impl Link {
         congestion.initial_window(4 << 20);
         transport.congestion_controller_factory(Arc::new(congestion));
         let transport = Arc::new(transport);
-        let crypto = QuicServerConfig::try_from(pki.server_config(ALPN))
+        let crypto = QuicServerConfig::try_from(pki.server_config(protocol))
             .map_err(|error| std::io::Error::other(error.to_string()))?;
         let mut server = ServerConfig::with_crypto(Arc::new(crypto));
         server.transport_config(transport.clone()).migration(false);
@@ -107,6 +126,7 @@ impl Link {
             endpoint,
             pki,
             transport,
+            protocol,
             session: None,
             unsent: None,
             events: VecDeque::new(),
@@ -132,7 +152,7 @@ impl Link {
     /// Dials the secondary. A failure arrives as [`LinkEvent::Lost`].
     pub fn connect(&mut self, now: Instant, node: &NodeName, address: SocketAddr) {
         self.drop_session(now, "a new connection is made");
-        let crypto = match QuicClientConfig::try_from(self.pki.client_config(ALPN)) {
+        let crypto = match QuicClientConfig::try_from(self.pki.client_config(self.protocol)) {
             Ok(crypto) => crypto,
             Err(error) => return self.lost(format!("prepare TLS: {error}")),
         };
@@ -160,6 +180,12 @@ impl Link {
             session.connection.close(now, VarInt::from_u32(0), text);
             self.transmit(now, &mut session);
             self.endpoint.handle_event(session.handle, quinn_proto::EndpointEvent::drained());
+        }
+    }
+
+    fn note_refusal(&mut self, error: &ConnectionError) {
+        if let Some(reason) = refusal(error) {
+            self.events.push_back(LinkEvent::Refused { reason });
         }
     }
 
@@ -243,6 +269,7 @@ impl Link {
                     Some(Session { handle, connection, peer: None, lanes: Default::default() });
             }
             Err(error) => {
+                self.note_refusal(&error.cause);
                 if let Some(transmit) = error.response {
                     self.socket.send(&transmit, &buffer);
                 }
@@ -278,7 +305,10 @@ impl Link {
         while let Some(event) = session.connection.poll() {
             match event {
                 Event::Connected => failure = self.connected(&mut session),
-                Event::ConnectionLost { reason } => failure = Some(reason.to_string()),
+                Event::ConnectionLost { reason } => {
+                    self.note_refusal(&reason);
+                    failure = Some(reason.to_string());
+                }
                 Event::Stream(StreamEvent::Opened { dir: Dir::Bi }) => {
                     while let Some(id) = session.connection.streams().accept(Dir::Bi) {
                         session.open_lane(id);
@@ -412,6 +442,89 @@ impl Session {
                     break;
                 }
             }
+        }
+    }
+}
+
+/// Why two that can hear each other get no session; `None`: nobody refused anything.
+fn refusal(error: &ConnectionError) -> Option<String> {
+    let (code, text) = match error {
+        ConnectionError::TransportError(error) => (error.code, error.to_string()),
+        ConnectionError::ConnectionClosed(close) => (close.error_code, close.to_string()),
+        ConnectionError::VersionMismatch => return Some(other_version("of QUIC")),
+        _ => return None,
+    };
+    if code == TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL) {
+        return Some(other_version(&format!("here {}", String::from_utf8_lossy(ALPN))));
+    }
+    let handshake = 0x100..0x200;
+    handshake.contains(&u64::from(code)).then(|| format!("the handshake failed: {text}"))
+}
+
+fn other_version(which: &str) -> String {
+    format!(
+        "the other node has another version of the data link ({which}): install the same version \
+         of lockstep on both nodes (`lockstep -H '*' level`)"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::{Authority, SigningRequest, init, install};
+    use std::collections::BTreeSet;
+
+    fn refused(link: &mut Link) -> BTreeSet<String> {
+        let events = std::iter::from_fn(|| link.next_event());
+        let reason = |event| match event {
+            LinkEvent::Refused { reason } => Some(reason),
+            LinkEvent::Connected { .. } | LinkEvent::Frame { .. } | LinkEvent::Lost { .. } => None,
+        };
+        events.filter_map(reason).collect()
+    }
+
+    #[test]
+    fn another_version_of_the_data_link_is_named_on_both_sides() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (NodeName::new("n1").unwrap(), NodeName::new("n2").unwrap());
+        let first = init(&dir.path().join("n1"), &one, false).unwrap();
+        let authority = Authority::load(&first).unwrap();
+        let request = SigningRequest::new(&two).unwrap();
+        let signed = authority.sign(request.der(), &two).unwrap();
+        let root = authority.certificate_pem();
+        let second = install(&dir.path().join("n2"), &request, &signed, root, false).unwrap();
+
+        let free = |address: &str| std::net::UdpSocket::bind(address).unwrap();
+        let (at_one, at_two) = (free("127.0.0.1:0"), free("127.0.0.1:0"));
+        let to = at_two.local_addr().unwrap();
+        let from = at_one.local_addr().unwrap();
+        drop((at_one, at_two));
+        let silence = Duration::from_secs(5);
+        let mut client = Link::bind(from, Arc::new(first), silence).unwrap();
+        let mut server = Link::bind_as(b"lockstep-data/2", to, Arc::new(second), silence).unwrap();
+        let (mut here, mut there) = (BTreeSet::new(), BTreeSet::new());
+        let limit = Instant::now() + Duration::from_secs(20);
+        while here.is_empty() || there.is_empty() {
+            assert!(Instant::now() < limit, "client: {here:?}, server: {there:?}");
+            if !client.is_busy() {
+                client.connect(Instant::now(), &two, to);
+            }
+            for link in [&mut client, &mut server] {
+                link.flush(Instant::now());
+                link.receive(Instant::now());
+                if link.deadline().is_some_and(|at| at <= Instant::now()) {
+                    link.tick(Instant::now());
+                }
+                link.flush(Instant::now());
+            }
+            here.extend(refused(&mut client));
+            there.extend(refused(&mut server));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        for reasons in [here, there] {
+            let said: Vec<&String> = reasons.iter().collect();
+            assert_eq!(said.len(), 1, "{said:?}");
+            assert!(said[0].contains("another version of the data link"), "{said:?}");
         }
     }
 }

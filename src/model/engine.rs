@@ -252,6 +252,10 @@ pub enum EngineEvent {
         peer: NodeName,
         reason: String,
     },
+    /// No session with the peer, for a reason that lasts: one of both refused the other.
+    LinkRefused {
+        reason: String,
+    },
     /// Secondary: in sync, may take over.
     Ready,
     /// Secondary: the link to the primary is down; not Ready.

@@ -8,16 +8,18 @@ use std::fmt;
 pub struct IdError {
     pub what: &'static str,
     pub found: String,
-    pub expected: &'static str,
+    pub expected: String,
 }
 
 fn checked(what: &'static str, text: &str, length_max: usize) -> Result<String, IdError> {
-    let expected = "letters, digits, '-', '_' and '.', first a letter or digit, not too long";
     let first = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
     let rest = text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
     if first && rest && text.len() <= length_max {
         Ok(text.to_owned())
     } else {
+        let expected = format!(
+            "at most {length_max} letters, digits, '-', '_' and '.', first a letter or digit"
+        );
         Err(IdError { what, found: text.chars().take(80).collect(), expected })
     }
 }
@@ -110,7 +112,7 @@ macro_rules! random_id {
                 u128::from_str_radix(hex.trim(), 16).map(Self).map_err(|_| IdError {
                     what: stringify!($name),
                     found: text,
-                    expected: "32 hexadecimal digits",
+                    expected: "32 hexadecimal digits".to_owned(),
                 })
             }
         }
@@ -152,6 +154,8 @@ mod tests {
             let error = ModuleName::new(bad).unwrap_err();
             assert!(error.to_string().contains("letters, digits"), "{bad}: {error}");
         }
+        let long = ModuleName::new(&"m".repeat(500)).unwrap_err().to_string();
+        assert!(long.contains("at most 64 letters"), "{long}");
     }
 
     #[test]

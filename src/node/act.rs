@@ -17,7 +17,7 @@ impl Control {
             match action {
                 Action::Remember { memory, durable } => self.remember(*memory, durable).await,
                 Action::Do { token, job } => {
-                    self.hands.begin(token, job, self.machine.announced());
+                    self.hands.begin(token, job, self.machine.succeeds());
                 }
                 Action::Overtake { token, grace_ms } => self.hands.overtake(token, grace_ms),
                 Action::Order(command) => match &self.engine {

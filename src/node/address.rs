@@ -36,7 +36,7 @@ impl Addresses {
     ///
     /// # Errors
     /// One sentence for each address that was refused.
-    pub async fn take(&mut self, probe: Probe) -> Result<Vec<String>, String> {
+    pub async fn take(&mut self, probe: &Probe) -> Result<Vec<String>, String> {
         let mut notes = Vec::new();
         let mut refused = Vec::new();
         self.held.clear();

@@ -8,10 +8,11 @@ use crate::api::response::code;
 use crate::api::view::{LevelView, ModuleSummary};
 use crate::api::{
     ClusterView, Command, Data, Exit, Handler, ModuleView, NodeView, Noted, Origin, PeerConfigView,
-    Remote, Replies, Request, Response, Switch, UserSetting,
+    PeerView, Remote, Replies, Request, Response, Switch, UserSetting,
 };
 use crate::cli::{live, offline};
 use crate::config::checks::ready_to_start;
+use crate::config::cluster::{ClusterConfig, resolve};
 use crate::config::store::ModuleStore;
 use crate::decide::{Asked, Caller, Refusal, StartKind, Wish};
 use crate::logbook::texts;
@@ -320,10 +321,24 @@ impl Door {
                 }
             },
         };
+        if let Some(refused) = self.would_part(&text).await {
+            return Response::refused("node-in-use", refused, Exit::Refused);
+        }
         match member.peers.apply_cluster(text).await {
             Ok(digest) => Response::ok_with(format!("cluster.xml {digest} is in use")),
             Err(error) => Response::refused("cluster", error.to_string(), Exit::Usage),
         }
+    }
+
+    /// A node that is alive and has modules together with this one keeps its name and its place.
+    /// What cannot be read is refused by whoever applies it.
+    async fn would_part(&self, text: &str) -> Option<String> {
+        let (path, text) = (self.0.paths.cluster_xml(), text.to_owned());
+        let read = move || ClusterConfig::parse(&path, &text, resolve).ok();
+        let nodes = tokio::task::spawn_blocking(read).await.ok()??.nodes();
+        let views: Vec<_> =
+            self.0.modules.all().into_iter().map(|(_, entry)| entry.view()).collect();
+        parted(&nodes, views.iter().map(|view| &**view))
     }
 
     async fn cluster_state(&self) -> Response {
@@ -339,6 +354,26 @@ impl Door {
         };
         Response::data(Data::Cluster(cluster_view(&member, &modules).await))
     }
+}
+
+/// Why this node may not go on with `nodes` only.
+fn parted<'a>(nodes: &[NodeName], views: impl Iterator<Item = &'a ModuleView>) -> Option<String> {
+    let running = views.filter(|view| view.state.role != Role::Stop);
+    let lost = running.flat_map(|view| {
+        let gone = |peer: &&PeerView| peer.alive && !nodes.contains(&peer.node);
+        view.peers.iter().filter(gone).map(|peer| (&peer.node, &view.module))
+    });
+    let lost: Vec<_> = lost.collect();
+    let (node, _) = lost.first()?;
+    let of_node = lost.iter().filter(|(other, _)| other == node);
+    let names: Vec<&str> = of_node.map(|(_, module)| module.as_str()).collect();
+    Some(format!(
+        "this cluster.xml has no node {node}, which is alive and runs with this node: {}; nothing \
+         was changed: stop these modules on both nodes first (`lockstep -H '*' stop -m {}`), or \
+         keep {node} in the file",
+        names.join(", "),
+        names[0]
+    ))
 }
 
 async fn cluster_view(member: &Member, modules: &[ModuleSummary]) -> ClusterView {
@@ -450,6 +485,30 @@ fn refused(refusal: &Refusal, wish: &str, role: Role) -> Response {
         Refusal::Maintained { .. } => Response::unsafe_now("maintenance", text),
         Refusal::WouldLose(_) => Response::unsafe_now("would-lose", text),
         Refusal::Incomplete(_) => Response::unsafe_now("incomplete", text),
+        Refusal::NoLink(_) => Response::refused("no-link", text, Exit::NoPeer),
         Refusal::PeerSilent(_) => Response::refused("peer-silent", text, Exit::NoPeer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::tests::fixture::{PRIM, view};
+    use crate::model::State;
+
+    #[test]
+    fn a_living_node_with_running_modules_is_not_dropped() {
+        let nodes = |names: &[&str]| -> Vec<NodeName> {
+            names.iter().map(|name| NodeName::new(name).unwrap()).collect()
+        };
+        let said = |nodes: &[NodeName], view: &ModuleView| parted(nodes, [view].into_iter());
+        let (both, renamed) = (nodes(&["n1", "n2"]), nodes(&["n7", "n2"]));
+        assert_eq!(said(&both, &view(PRIM)), None);
+        let text = said(&renamed, &view(PRIM)).unwrap();
+        assert!(text.contains("no node n1") && text.contains("stop -m web"), "{text}");
+        assert_eq!(said(&renamed, &view(State::STOP)), None);
+        let mut dead = view(PRIM);
+        dead.peers[0].alive = false;
+        assert_eq!(said(&renamed, &dead), None);
     }
 }

@@ -73,12 +73,11 @@ impl Hands {
         }
     }
 
-    /// Begins a job; the answer comes as an event. `announced`: the peer said that it gave the
-    /// address up.
-    pub fn begin(&self, token: u64, job: Job, announced: bool) {
+    /// Begins a job; the answer comes as an event. `succeeds`: this node takes the peer's place.
+    pub fn begin(&self, token: u64, job: Job, succeeds: bool) {
         let hands = self.clone();
         tokio::spawn(async move {
-            let outcome = hands.carry_out(token, job, announced).await;
+            let outcome = hands.carry_out(token, job, succeeds).await;
             let _ = hands.events.send(Event::Did { token, outcome }).await;
         });
     }
@@ -108,7 +107,7 @@ impl Hands {
         });
     }
 
-    async fn carry_out(&self, token: u64, job: Job, announced: bool) -> Outcome {
+    async fn carry_out(&self, token: u64, job: Job, succeeds: bool) -> Outcome {
         let is_script = matches!(job, Job::Script { .. } | Job::Await { .. });
         if is_script {
             self.script.store(token, Ordering::Release);
@@ -116,7 +115,7 @@ impl Hands {
         let outcome = match job {
             Job::Script { script, args, force } => self.run(script, args, force).await,
             Job::Await { script, force } => self.await_script(script, force).await,
-            Job::TakeAddress => self.take_address(announced).await,
+            Job::TakeAddress => self.take_address(succeeds).await,
             Job::ReleaseAddress => self.release_address().await,
             Job::KillGroup => match self.kill().await {
                 Ok(Kill::Gone) => Outcome::Done,
@@ -198,10 +197,11 @@ impl Hands {
         }
     }
 
-    async fn take_address(&self, announced: bool) -> Outcome {
-        let probe = if announced { Probe::Skip } else { Probe::Full };
+    async fn take_address(&self, succeeds: bool) -> Outcome {
+        let peer = succeeds.then(|| self.site.peer_addresses());
+        let probe = peer.map_or(Probe::Full, |peer| Probe::Successor { peer });
         let mut addresses = self.addresses.lock().await;
-        match addresses.take(probe).await {
+        match addresses.take(&probe).await {
             Ok(notes) => {
                 for address in addresses.held() {
                     self.journal.write("vip", texts::virtual_address_set(&address.to_string()));

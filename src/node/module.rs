@@ -295,7 +295,7 @@ impl Control {
         let role = self.machine.memory().role;
         let replicates = self.machine.policy().replicates;
         if role.is_primary() {
-            self.hands.begin(NOBODY, crate::decide::Job::TakeAddress, true);
+            self.hands.begin(NOBODY, crate::decide::Job::TakeAddress, false);
         } else {
             let released = self.hands.addresses.lock().await.release().await;
             self.hands.note(released.unwrap_or_else(|reason| vec![reason]));

@@ -11,7 +11,7 @@ use crate::config::userconfig::{Boot, DefaultPrim as Configured, Dir, VirtualHos
 use crate::decide::{DefaultPrim, Policy};
 use crate::history::MemoryFile;
 use crate::model::{BootId, EngineConfig, NodeName, PeerAddress};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -90,6 +90,11 @@ impl Site {
         let heart = config.heart.timeout.saturating_sub(LINK_LEAD);
         let send = config.rfs.as_ref().map_or(LINK_TIMEOUT_MAX, |rfs| rfs.send_timeout);
         heart.clamp(LINK_TIMEOUT_MIN, LINK_TIMEOUT_MAX).min(send)
+    }
+
+    /// Of the other node, on all lans.
+    pub fn peer_addresses(&self) -> Vec<IpAddr> {
+        self.cluster.lans.iter().filter_map(|lan| lan.address_of(&self.peer)).collect()
     }
 
     /// `None`: the module replicates nothing.

@@ -2,7 +2,7 @@
 //! given up before the other node takes them.
 //!
 //! ```text
-//! take:    find the interface -> probe the link (<= 210 ms) -> add -> announce in the background
+//! take:    find the interface -> probe the link (<= 250 ms) -> add -> announce in the background
 //! release: stop announcing -> reset connections -> remove -> done when the kernel says so
 //! ```
 //! The address is an alias: the interface's own address stays the source of outgoing connections.
@@ -44,13 +44,23 @@ pub struct Vip {
     pub elapse: Duration,
 }
 
-/// Whether the link is asked before the address is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How the link is asked before the address is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Probe {
     /// Ask, at most 210 ms a time.
     Full,
-    /// The peer has confirmed that it gave the address up.
-    Skip,
+    /// This node takes the place of the peer, which has these addresses: ask, at most 75 ms; the
+    /// peer's own hardware address is no other holder, for it gave the address up or failed.
+    Successor { peer: Vec<IpAddr> },
+}
+
+impl Probe {
+    fn gap(&self) -> Duration {
+        match self {
+            Probe::Full => probe::GAP,
+            Probe::Successor { .. } => probe::GAP_SUCCESSOR,
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +155,7 @@ impl Drop for Held {
 /// Takes the address and begins to announce it. `grace`: how long another holder is given to let
 /// go (a peer that is just leaving) before [`VipError::HeldByOther`]. An address that this node
 /// has already is only announced again.
-pub async fn take(vip: &Vip, probe: Probe, grace: Duration) -> Result<Held, VipError> {
+pub async fn take(vip: &Vip, probe: &Probe, grace: Duration) -> Result<Held, VipError> {
     let netlink = Netlink::open()?;
     let addresses = netlink.addresses().await?;
     let interfaces = netlink.interfaces().await?;
@@ -161,8 +171,8 @@ pub async fn take(vip: &Vip, probe: Probe, grace: Duration) -> Result<Held, VipE
             "interface {} has no carrier: {} was taken without asking the link",
             interface.name, vip.addr
         ));
-    } else if let (Probe::Full, Some(mac)) = (probe, interface.mac) {
-        wait_until_free(vip.addr, interface, mac, grace).await?;
+    } else if let Some(mac) = interface.mac {
+        notes.extend(wait_until_free(vip.addr, interface, mac, probe, grace).await?);
     }
     if vip.one_side && vip.addr.is_ipv4() {
         notes.push(format!(
@@ -178,7 +188,7 @@ pub async fn take(vip: &Vip, probe: Probe, grace: Duration) -> Result<Held, VipE
 
 /// Takes several at once, so that the probes run side by side. All or an error for each that
 /// failed; those taken stay taken.
-pub async fn take_all(vips: &[Vip], probe: Probe, grace: Duration) -> Vec<Result<Held, VipError>> {
+pub async fn take_all(vips: &[Vip], probe: &Probe, grace: Duration) -> Vec<Result<Held, VipError>> {
     futures_util::future::join_all(vips.iter().map(|vip| take(vip, probe, grace))).await
 }
 
@@ -315,21 +325,45 @@ fn place<'a>(
     Ok((interface, vip.prefix.or(own_prefix).unwrap_or(host).min(host)))
 }
 
+/// Answers a note where the peer, whose place is taken, has the address still.
 async fn wait_until_free(
     addr: IpAddr,
     interface: &Interface,
     own: Mac,
+    probe: &Probe,
     grace: Duration,
-) -> Result<(), VipError> {
+) -> Result<Option<String>, VipError> {
     let until = Instant::now() + grace;
-    while let Some(mac) = probe::holder(interface.index, own, addr).await? {
+    while let Some(mac) = probe::holder(interface.index, own, addr, probe.gap()).await? {
+        if let Probe::Successor { peer } = probe
+            && is_peer(mac, interface, own, peer).await?
+        {
+            let note = format!("the other node, {mac}, still answered for {addr}; taken from it");
+            return Ok(Some(note));
+        }
         if Instant::now() >= until {
             let interface = interface.name.clone();
             return Err(VipError::HeldByOther { addr, mac, interface });
         }
         sleep(GRACE_PAUSE).await;
     }
-    Ok(())
+    Ok(None)
+}
+
+/// Whoever answers for an address of the peer on this link is the peer.
+async fn is_peer(
+    mac: Mac,
+    interface: &Interface,
+    own: Mac,
+    peer: &[IpAddr],
+) -> Result<bool, VipError> {
+    let ask = |addr: &IpAddr| probe::holder(interface.index, own, *addr, probe::GAP_SUCCESSOR);
+    for answer in futures_util::future::join_all(peer.iter().map(ask)).await {
+        if answer? == Some(mac) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// When the first IPv4 address of a subnet is removed, the kernel by default removes the others

@@ -96,6 +96,10 @@ fn vip(addr: &str) -> Vip {
     }
 }
 
+fn successor(peer: &str) -> Probe {
+    Probe::Successor { peer: vec![peer.parse().unwrap()] }
+}
+
 const BOTH: [&str; 2] = ["10.7.0.9", "fd07::9"];
 const NO_GRACE: Duration = Duration::ZERO;
 
@@ -122,7 +126,7 @@ fn an_address_is_taken_by_subnet_announced_and_released() {
                 "ip {family} neigh replace {text} lladdr 02:00:00:00:00:99 dev v1 nud stale"
             ));
             let begin = Instant::now();
-            let held = take(&vip(text), Probe::Full, NO_GRACE).await.unwrap();
+            let held = take(&vip(text), &Probe::Full, NO_GRACE).await.unwrap();
             let took = begin.elapsed();
             // 210 ms of asking; the rest is for a machine that is busy with other tests.
             assert!(took < Duration::from_millis(450), "took {took:?}");
@@ -151,12 +155,15 @@ fn an_address_that_somebody_holds_is_refused_with_the_hardware_address() {
             let nodad = if text.contains(':') { "nodad" } else { "" };
             far.run(&format!("ip addr add {text}/24 dev v1 {nodad}"));
             let mac = mac_in(&far.run("ip -o link show v1"));
-            let error = take(&vip(text), Probe::Full, NO_GRACE).await.unwrap_err();
+            let error = take(&vip(text), &Probe::Full, NO_GRACE).await.unwrap_err();
             assert!(matches!(error, VipError::HeldByOther { .. }), "{error}");
             assert!(error.to_string().contains(&mac), "{error} does not name {mac}");
             assert_eq!(is_present(text.parse().unwrap()).await.unwrap(), None);
-            // Confirmed by the peer: not asked.
-            let held = take(&vip(text), Probe::Skip, NO_GRACE).await.unwrap();
+            // A stranger keeps it from a successor too, and the peer does not.
+            let error = take(&vip(text), &successor("10.7.0.77"), NO_GRACE).await.unwrap_err();
+            assert!(matches!(error, VipError::HeldByOther { .. }), "{error}");
+            let held = take(&vip(text), &successor("10.7.0.2"), NO_GRACE).await.unwrap();
+            assert!(held.notes[0].contains(&mac), "{:?}", held.notes);
             release(held.addr).await.unwrap();
         }
     });
@@ -167,7 +174,7 @@ fn a_peer_that_is_just_letting_go_is_waited_for() {
     on_a_link(|far| async move {
         far.run("ip addr add 10.7.0.9/24 dev v1");
         let wanted = vip("10.7.0.9");
-        let mut taken = std::pin::pin!(take(&wanted, Probe::Full, Duration::from_secs(5)));
+        let mut taken = std::pin::pin!(take(&wanted, &Probe::Full, Duration::from_secs(5)));
         let early = tokio::time::timeout(Duration::from_millis(300), &mut taken).await;
         assert!(early.is_err(), "the peer has it still: {early:?}");
         far.run("ip addr del 10.7.0.9/24 dev v1");
@@ -197,8 +204,8 @@ fn two_nodes_that_ask_at_once_do_not_both_get_it() {
     on_a_link(|far| async move {
         for _ in 0..5 {
             let other = far
-                .inside(|| async { take(&vip("10.7.0.9"), Probe::Full, NO_GRACE).await.is_ok() });
-            let own = take(&vip("10.7.0.9"), Probe::Full, NO_GRACE).await.is_ok();
+                .inside(|| async { take(&vip("10.7.0.9"), &Probe::Full, NO_GRACE).await.is_ok() });
+            let own = take(&vip("10.7.0.9"), &Probe::Full, NO_GRACE).await.is_ok();
             let other = other.join().unwrap();
             assert_ne!(own, other, "exactly one of two takes it");
             let addr = "10.7.0.9".parse().unwrap();
@@ -211,11 +218,13 @@ fn two_nodes_that_ask_at_once_do_not_both_get_it() {
 #[test]
 fn a_foreign_claim_is_reported_and_answered() {
     on_a_link(|far| async move {
-        let held = take(&vip("10.7.0.9"), Probe::Full, NO_GRACE).await.unwrap();
+        let held = take(&vip("10.7.0.9"), &Probe::Full, NO_GRACE).await.unwrap();
         let mut claims = held.foreign_claims();
         assert_eq!(*claims.borrow_and_update(), None);
         let intruder = far.inside(|| async {
-            let held = take(&vip("10.7.0.9"), Probe::Skip, NO_GRACE).await.unwrap();
+            // Set by hand: nobody was asked.
+            sh("ip addr add 10.7.0.9/24 dev v1");
+            let held = take(&vip("10.7.0.9"), &Probe::Full, NO_GRACE).await.unwrap();
             let mut claims = held.foreign_claims();
             // The owner's answer is a foreign claim in the intruder's eyes.
             tokio::time::timeout(Duration::from_secs(5), claims.changed()).await.is_ok()
@@ -230,17 +239,17 @@ fn a_foreign_claim_is_reported_and_answered() {
 fn mistakes_of_the_configuration_are_named() {
     on_a_link(|far| async move {
         let _far = far;
-        let error = take(&vip("192.0.2.7"), Probe::Full, NO_GRACE).await.unwrap_err();
+        let error = take(&vip("192.0.2.7"), &Probe::Full, NO_GRACE).await.unwrap_err();
         assert!(matches!(error, VipError::NoInterface { .. }), "{error}");
         let mut named = vip("192.0.2.7");
         named.interface = Some("v7".into());
-        let error = take(&named, Probe::Full, NO_GRACE).await.unwrap_err();
+        let error = take(&named, &Probe::Full, NO_GRACE).await.unwrap_err();
         assert!(error.to_string().contains("no interface v7"), "{error}");
         named.interface = Some("v0".into());
-        let held = take(&named, Probe::Full, NO_GRACE).await.unwrap();
+        let held = take(&named, &Probe::Full, NO_GRACE).await.unwrap();
         assert_eq!(held.prefix, 32, "no subnet: the address alone");
         sh("ip link set v0 down");
-        let error = take(&vip("10.7.0.9"), Probe::Full, NO_GRACE).await.unwrap_err();
+        let error = take(&vip("10.7.0.9"), &Probe::Full, NO_GRACE).await.unwrap_err();
         assert!(matches!(error, VipError::InterfaceDown { .. }), "{error}");
     });
 }
@@ -249,13 +258,13 @@ fn mistakes_of_the_configuration_are_named() {
 fn an_alias_is_no_source_and_needs_no_detection_by_the_kernel() {
     on_a_link(|far| async move {
         let _far = far;
-        let held = take(&vip("fd07::9"), Probe::Full, NO_GRACE).await.unwrap();
+        let held = take(&vip("fd07::9"), &Probe::Full, NO_GRACE).await.unwrap();
         let line = sh("ip -6 -o addr show dev v0 to fd07::9");
         assert!(line.contains("deprecated") && !line.contains("tentative"), "{line}");
         release(held.addr).await.unwrap();
         let mut wanted = vip("fd07::9");
         wanted.one_side = true;
-        let _held = take(&wanted, Probe::Full, NO_GRACE).await.unwrap();
+        let _held = take(&wanted, &Probe::Full, NO_GRACE).await.unwrap();
         let line = sh("ip -6 -o addr show dev v0 to fd07::9");
         assert!(!line.contains("deprecated") && !line.contains("tentative"), "{line}");
     });
@@ -281,7 +290,7 @@ fn clients_of_an_address_hear_at_once_that_it_goes() {
     on_a_link(|far| async move {
         // An IPv4 client of a server for both families has a mapped address.
         for (listen, text) in [("10.7.0.9", BOTH[0]), ("::", BOTH[0]), ("fd07::9", BOTH[1])] {
-            let held = take(&vip(text), Probe::Full, NO_GRACE).await.unwrap();
+            let held = take(&vip(text), &Probe::Full, NO_GRACE).await.unwrap();
             let (addr, own) = (held.addr, if text.contains(':') { "fd07::1" } else { "10.7.0.1" });
             let (_served, client) = a_connection(&far, listen, text);
             let (other, _stays) = a_connection(&far, own, own);
@@ -303,7 +312,7 @@ fn clients_of_an_address_hear_at_once_that_it_goes() {
 #[test]
 fn a_connection_that_its_program_has_closed_does_not_linger() {
     on_a_link(|far| async move {
-        let held = take(&vip("10.7.0.9"), Probe::Full, NO_GRACE).await.unwrap();
+        let held = take(&vip("10.7.0.9"), &Probe::Full, NO_GRACE).await.unwrap();
         let server = std::net::TcpListener::bind(("10.7.0.9", 0)).unwrap();
         let port = server.local_addr().unwrap().port();
         let (closed, told) = std::sync::mpsc::channel();
@@ -333,7 +342,7 @@ fn giving_up_one_address_keeps_the_others() {
         let named =
             |addr: &str| Vip { interface: Some("v0".into()), prefix: Some(24), ..vip(addr) };
         let vips = [named("192.0.2.7"), named("192.0.2.8"), named("10.7.0.9")];
-        let held = take_all(&vips, Probe::Full, NO_GRACE).await;
+        let held = take_all(&vips, &Probe::Full, NO_GRACE).await;
         assert!(held.iter().all(Result::is_ok), "{held:?}");
         release(vips[0].addr).await.unwrap();
         assert!(is_present(vips[1].addr).await.unwrap().is_some());
@@ -348,7 +357,7 @@ fn taking_what_is_here_already_only_announces() {
         let _far = far;
         sh("ip addr add 10.7.0.9/24 dev v0");
         let begin = Instant::now();
-        let held = take(&vip("10.7.0.9"), Probe::Full, NO_GRACE).await.unwrap();
+        let held = take(&vip("10.7.0.9"), &Probe::Full, NO_GRACE).await.unwrap();
         assert!(held.was_present && begin.elapsed() < Duration::from_millis(100));
         assert_eq!(held.prefix, 24);
     });

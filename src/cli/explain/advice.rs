@@ -7,7 +7,9 @@ use crate::model::{CopyState, Readiness, Role};
 pub fn of(view: &ModuleView, chain: &[Link<'_>]) -> Vec<String> {
     let module = &view.module;
     let mut advice = Vec::new();
-    if view.needs_decision {
+    // The side that stays after both were alone decides nothing itself, and says who must.
+    let forked = view.state.role == Role::Alone && view.reason.contains("a person must decide");
+    if view.needs_decision || forked {
         advice
             .push("a person must decide whose copy is right; the reason names the commands".into());
     } else {
@@ -53,6 +55,10 @@ fn of_state(view: &ModuleView, chain: &[Link<'_>]) -> String {
                  then lockstep start -m {module} there, if it does not start by itself"
             ),
         },
+        (Role::Second, Readiness::Transient) if has("link-refused") => {
+            "the engines of the nodes refuse each other: cure what the reason names, on both nodes"
+                .into()
+        }
         (_, Readiness::Transient) => format!(
             "a transition is under way, there is nothing to do yet: lockstep waitstart -m {module} \
              waits for its end"
@@ -113,6 +119,15 @@ mod tests {
             let advice = advised(&view(state), entry.as_slice());
             assert!(advice.contains(said), "{state}: {advice}");
         }
+        let mut stays = view(alone);
+        stays.reason = "alone: both wrote (rule both-wrote); a person must decide: …".into();
+        let advice = advised(&stays, &[]);
+        assert!(advice.contains("whose copy") && !advice.contains("takes no part"), "{advice}");
+        let refused = texts::other("link-refused", Level::Critical, "no data link to n1: …");
+        let refused = Entry::now(&view(PRIM).module, "control", refused);
+        let second = view(State::new(Role::Second, Readiness::Transient));
+        let advice = advised(&second, &[refused]);
+        assert!(advice.contains("refuse each other") && !advice.contains("nothing to do"));
         let waits = advised(&view(State::new(Role::Wait, Readiness::NotReady)), &[]);
         assert!(waits.contains("whose copy is right"), "{waits}");
         let mut silent = view(alone);

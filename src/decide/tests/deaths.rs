@@ -248,6 +248,9 @@ fn after_both_wrote_the_former_second_stops_and_nothing_is_overwritten_without_a
         assert_eq!(world.state(1), "WAIT NotReady", "{}", world.tail());
         assert!(world.nodes[1].machine.as_ref().unwrap().needs_decision(), "{}", world.tail());
         assert!(!world.nodes[0].machine.as_ref().unwrap().needs_decision());
+        let stays = world.reason(0);
+        let command = "a person must decide: to keep this copy `lockstep second --discard -m m` on";
+        assert!(stays.contains(command), "{stays}");
     }
     assert!(reason.contains("second --discard -m m"), "{reason}");
     assert!(reason.contains("n1 is at operation") && reason.contains("n2 is at operation"));

@@ -231,3 +231,38 @@ fn two_operators_who_say_prim_at_once_get_one_primary() {
         assert_eq!(primaries, 1, "{between} ms apart\n{}", world.tail());
     }
 }
+
+#[test]
+fn engines_that_refuse_each_other_are_said_once_and_are_the_reason() {
+    let mut world = pair();
+    world.set_net(true, false);
+    world.kill_engine(1);
+    world.run(1_000);
+    let reason = "the other node has another version of the data link".to_owned();
+    for _ in 0..3 {
+        for index in 0..2 {
+            let reason = reason.clone();
+            world.event(index, Event::Engine(EngineEvent::LinkRefused { reason }));
+        }
+        world.run(200);
+    }
+    assert_eq!((world.state(0), world.state(1)), ("ALONE Ready".into(), "SECOND Transient".into()));
+    for index in 0..2 {
+        assert!(world.reason(index).contains(&reason), "{index}: {}", world.reason(index));
+    }
+    let said = world.log.iter().filter(|line| line.contains("no data link to"));
+    assert_eq!(said.count(), 2, "{}", world.tail());
+}
+
+#[test]
+fn second_beside_a_primary_without_a_link_names_the_link() {
+    let mut world = pair();
+    world.wish(1, Wish::Stop);
+    world.run(4_000);
+    world.set_net(false, false);
+    world.run(2 * SILENCE_MS);
+    world.wish(1, Wish::Start(StartKind::Second { discard: false, full: false }));
+    world.run(2 * SILENCE_MS);
+    let reason = world.reason(1);
+    assert!(reason.contains("no link to n1") && !reason.contains("not primary"), "{reason}");
+}
