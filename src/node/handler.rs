@@ -15,7 +15,7 @@ use crate::config::checks::ready_to_start;
 use crate::decide::{Caller, Refusal, StartKind, Wish};
 use crate::metrics::open_metrics;
 use crate::model::{ModuleName, NodeName, Role};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -183,12 +183,15 @@ impl Door {
     /// only the caller knows for how long.
     async fn shutdown(&self, origin: &Origin) -> Response {
         let (mut stopping, mut refusals) = (Vec::new(), Vec::new());
-        for (name, entry) in self.0.modules.all() {
-            let Entry::Task(task) = entry else { continue };
-            if task.role() == Role::Stop {
-                continue;
-            }
-            match wished(&task, Wish::Shutdown, caller(origin)).await {
+        let wishes = self.0.modules.all().into_iter().filter_map(|(name, entry)| match entry {
+            Entry::Task(task) if task.role() != Role::Stop => Some(async move {
+                let answer = wished(&task, Wish::Shutdown, caller(origin)).await;
+                (name, answer)
+            }),
+            _ => None,
+        });
+        for (name, answer) in join_all(wishes).await {
+            match answer {
                 Some(Ok(_) | Err(Refusal::AlreadyThere(_))) => stopping.push(name.to_string()),
                 Some(Err(refusal)) => refusals.push(format!("module {name}: {refusal}")),
                 None => {}

@@ -178,7 +178,9 @@ pub(super) fn prepare(
         journal.write("control", texts::other("still-covered", Level::Critical, reason));
     }
     let machine = Machine::new(site.policy(), stored.memory, clock::now());
-    let (view, view_out) = watch::channel(Arc::new(super::view::first(&site)));
+    // What was running runs on: nobody may take it for stopped before the first turn.
+    let first = ModuleView { state: machine.state(), ..super::view::first(&site) };
+    let (view, view_out) = watch::channel(Arc::new(first));
     let (watching, seen) = Watching::new(&site, neighbour);
     let control = Control {
         watching,

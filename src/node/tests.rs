@@ -17,7 +17,7 @@ use crate::trust;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Barrier, mpsc, watch};
 
 pub(super) struct Fixture {
     pub(super) control: Control,
@@ -66,13 +66,18 @@ pub(super) fn bare_daemon() -> (tempfile::TempDir, Arc<Daemon>) {
 }
 
 fn site(paths: &Paths, inside: &str) -> Site {
-    let (node, boot) = (NodeName::new("n1").unwrap(), BootId(rand::random()));
-    Site::new(paths, &node, boot, active(paths, inside), &cluster()).unwrap()
+    site_of("m", paths, inside)
 }
 
-/// A module in PRIM that accepts every wish and never gets anywhere.
-fn stuck(paths: &Paths) -> ModuleHandle {
-    let site = Arc::new(site(paths, ""));
+fn site_of(module: &str, paths: &Paths, inside: &str) -> Site {
+    let (node, boot) = (NodeName::new("n1").unwrap(), BootId(rand::random()));
+    Site::new(paths, &node, boot, active(module, paths, inside), &cluster()).unwrap()
+}
+
+/// A module in PRIM that accepts every wish, when all of `together` have heard one, and never gets
+/// anywhere.
+fn stuck(module: &str, paths: &Paths, together: Arc<Barrier>) -> ModuleHandle {
+    let site = Arc::new(site_of(module, paths, ""));
     let state = State::new(Role::Prim, Readiness::Ready);
     let shown = ModuleView { state, ..super::view::first(&site) };
     let book = Logbook::open(paths, &site.active.name).unwrap();
@@ -82,6 +87,7 @@ fn stuck(paths: &Paths) -> ModuleHandle {
     tokio::spawn(async move {
         while let Some(input) = asked.recv().await {
             if let Input::Wish { answer, .. } = input {
+                together.wait().await;
                 let _ = answer.send(Ok("begins".to_owned()));
             }
         }
@@ -90,17 +96,19 @@ fn stuck(paths: &Paths) -> ModuleHandle {
     ModuleHandle { site, inputs, view, journal }
 }
 
-/// Stop scripts have minutes; how many of them the caller waits is the caller's business.
+/// One that is slow to begin keeps no other from it. Stop scripts have minutes; how many of them the caller waits is the caller's business.
 #[tokio::test]
 async fn a_shutdown_is_answered_when_the_modules_stop_and_not_when_they_have() {
     let (_dir, daemon) = bare_daemon();
-    let task = stuck(&daemon.paths);
-    daemon.modules.put(task);
+    let all = Arc::new(Barrier::new(2));
+    for module in ["a", "b"] {
+        daemon.modules.put(stuck(module, &daemon.paths, all.clone()));
+    }
     let door = Door(daemon.clone());
     let request = Request::new(Origin::default(), None, Command::Shutdown);
     let answer = tokio::time::timeout(Duration::from_secs(10), door.answer(request)).await;
     let answer = answer.expect("an answer while the module still stops");
-    assert_eq!(answer, Response::ok_with("stopping: m"));
+    assert_eq!(answer, Response::ok_with("stopping: a, b"));
 }
 
 /// Two nodes on a part of 127/8 and a port that no other test uses.
@@ -115,8 +123,8 @@ fn cluster() -> ClusterConfig {
     ClusterConfig::parse(Path::new("cluster.xml"), &text, |_| None).unwrap()
 }
 
-fn active(paths: &Paths, inside: &str) -> ActiveModule {
-    let name = ModuleName::new("m").unwrap();
+fn active(module: &str, paths: &Paths, inside: &str) -> ActiveModule {
+    let name = ModuleName::new(module).unwrap();
     let text = format!(
         "<safe><service mode=\"mirror\"><heart><heartbeat name=\"default\"/></heart>{inside}\
          </service></safe>"
