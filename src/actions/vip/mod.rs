@@ -106,6 +106,9 @@ impl VipError {
     }
 }
 
+/// The hardware address of a machine that claims what is held here.
+pub type Claim = Option<Mac>;
+
 /// A held address. Dropping it ends the announcements and leaves the address where it is, so a
 /// daemon that ends does not take the address from a running application.
 #[derive(Debug)]
@@ -118,7 +121,7 @@ pub struct Held {
     /// Sentences for the module's log: what is not as it was asked for.
     pub notes: Vec<String>,
     again: Arc<Notify>,
-    foreign: watch::Receiver<Option<Mac>>,
+    foreign: watch::Receiver<Claim>,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -129,7 +132,7 @@ impl Held {
     }
 
     /// Changes whenever another machine claims the address, to its hardware address.
-    pub fn foreign_claims(&self) -> watch::Receiver<Option<Mac>> {
+    pub fn foreign_claims(&self) -> watch::Receiver<Claim> {
         self.foreign.clone()
     }
 }
