@@ -24,7 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("logbook", &["model", "config"]),
     ("api", &["model", "config", "logbook", "peer"]),
     ("metrics", &["model", "api"]),
-    ("notify", &["model", "config", "api", "metrics"]),
+    ("notify", &["model", "config", "trust", "api", "metrics"]),
     ("peer", &["model", "config", "trust", "api"]),
     ("engine", &["model", "wire", "history", "disk", "capture", "link", "trust", "actions"]),
     (
