@@ -149,10 +149,11 @@ impl Door {
                 };
             }
             Command::ResourceSet { resource, value } => {
+                let (answer, answered) = oneshot::channel();
                 let by = request.origin.caller();
-                let input = Input::Resource { name: resource, value, by };
+                let input = Input::Resource { name: resource, value, by, answer };
                 let _ = task.inputs.send(input).await;
-                return Response::ok();
+                return answered.await.map_or_else(|_| ended(), |()| Response::ok());
             }
             other => return Response::not_in_this_version(other.verb()),
         };

@@ -69,6 +69,7 @@ pub enum Input {
         name: String,
         value: String,
         by: String,
+        answer: oneshot::Sender<()>,
     },
     /// `errd enable|disable`
     Class {
@@ -341,9 +342,10 @@ impl Control {
                 let _ = answer.send(self.set(setting, on).await);
                 self.show();
             }
-            Input::Resource { name, value, by } => {
+            Input::Resource { name, value, by, answer } => {
                 self.set_resource(&name, &value, &by);
                 self.show();
+                let _ = answer.send(());
             }
             Input::Class { name, on, by, answer } => {
                 let _ = answer.send(self.switch_class(&name, on, &by).await);

@@ -74,16 +74,21 @@ fn site_of(module: &str, paths: &Paths, inside: &str) -> Site {
     Site::new(paths, &node, boot, active(module, paths, inside), &cluster()).unwrap()
 }
 
-/// A module in PRIM that accepts every wish, when all of `together` have heard one, and never gets
-/// anywhere.
-fn stuck(module: &str, paths: &Paths, together: Arc<Barrier>) -> ModuleHandle {
+/// A module in PRIM whose task is the test's.
+fn held(module: &str, paths: &Paths) -> (ModuleHandle, mpsc::Receiver<Input>) {
     let site = Arc::new(site_of(module, paths, ""));
     let state = State::new(Role::Prim, Readiness::Ready);
     let shown = ModuleView { state, ..super::view::first(&site) };
     let book = Logbook::open(paths, &site.active.name).unwrap();
     let journal = Journal::new(&site.active.name, book);
-    let (inputs, mut asked) = mpsc::channel(8);
-    let (keep, view) = watch::channel(Arc::new(shown));
+    let (inputs, asked) = mpsc::channel(8);
+    let (_, view) = watch::channel(Arc::new(shown));
+    (ModuleHandle { site, inputs, view, journal }, asked)
+}
+
+/// It accepts every wish, when all of `together` have heard one, and never gets anywhere.
+fn stuck(module: &str, paths: &Paths, together: Arc<Barrier>) -> ModuleHandle {
+    let (handle, mut asked) = held(module, paths);
     tokio::spawn(async move {
         while let Some(input) = asked.recv().await {
             if let Input::Wish { answer, .. } = input {
@@ -91,9 +96,29 @@ fn stuck(module: &str, paths: &Paths, together: Arc<Barrier>) -> ModuleHandle {
                 let _ = answer.send(Ok("begins".to_owned()));
             }
         }
-        drop(keep);
     });
-    ModuleHandle { site, inputs, view, journal }
+    handle
+}
+
+/// A script that sets and reads must read what it set; one that speaks once must be heard.
+#[tokio::test]
+async fn a_resource_is_answered_when_it_holds_and_not_before() {
+    let (_dir, daemon) = bare_daemon();
+    let (task, mut asked) = held("m", &daemon.paths);
+    daemon.modules.put(task);
+    let door = Door(daemon.clone());
+    let set = Command::ResourceSet { resource: "custom.x".into(), value: "up".into() };
+    let request = Request::new(Origin::default(), ModuleName::new("m").ok(), set);
+    let mut answer = Box::pin(door.answer(request.clone()));
+    let input = tokio::select! {
+        answer = &mut answer => panic!("answered before: {answer:?}"),
+        input = asked.recv() => input.unwrap(),
+    };
+    let Input::Resource { answer: done, .. } = input else { panic!("another input") };
+    done.send(()).unwrap();
+    assert_eq!(answer.await, Response::ok());
+    drop(asked);
+    assert_eq!(door.answer(request).await, super::handler::ended());
 }
 
 /// One that is slow to begin keeps no other from it. Stop scripts have minutes; how many of them the caller waits is the caller's business.
