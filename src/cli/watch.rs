@@ -105,9 +105,11 @@ pub fn metrics(context: &mut Context<'_>, output: Option<&Path>) -> Result<u8, R
                 ClientError::NotRunning(_) | ClientError::TimedOut { .. } | ClientError::Cut
             );
             match output {
-                Some(file) if down => replace(file, metrics::DOWN)?,
+                _ if matches!(error, ClientError::NotAuthorised(_)) => {}
+                // Whatever went wrong: old numbers must not pass for those of now.
+                Some(file) => replace(file, metrics::DOWN)?,
                 None if down && !context.json => context.print(metrics::DOWN),
-                _ => {}
+                None => {}
             }
             return Err(super::ask::refusal(&error));
         }
@@ -117,7 +119,6 @@ pub fn metrics(context: &mut Context<'_>, output: Option<&Path>) -> Result<u8, R
             replace(file, text)?;
             Ok(0)
         }
-        // Old numbers must not pass for those of now.
         (Some(file), Some(Response::Refused(refusal))) if refusal.exit != Exit::NotAuthorised => {
             replace(file, metrics::DOWN)?;
             Ok(context.show(&replies))
