@@ -127,15 +127,16 @@ mod tests {
     use crate::config::paths::Paths;
     use crate::logbook::Logbook;
     use crate::model::ModuleName;
-    use std::io::{Error, ErrorKind};
+    use std::io::Error;
 
     #[test]
     fn only_a_kernel_that_cannot_is_not_asked_again() {
         let mut addresses = Addresses { resets: true, ..Addresses::default() };
-        let late = VipError::NoReset(Error::from(ErrorKind::WouldBlock));
-        assert!(addresses.not_reset(&late).contains("are not reset"));
+        let (addr, reason) = ("192.0.2.9".parse().unwrap(), "no answer".to_owned());
+        let late = VipError::LeftOpen { addr, left: "the".to_owned(), reason };
+        assert!(addresses.not_reset(&late).contains("were not reset"));
         assert!(addresses.resets, "an answer that was late once comes the next time");
-        addresses.not_reset(&VipError::NoReset(Error::from_raw_os_error(libc::EOPNOTSUPP)));
+        addresses.not_reset(&VipError::NoReset(Error::from_raw_os_error(libc::EPROTONOSUPPORT)));
         assert!(!addresses.resets);
     }
     #[tokio::test]

@@ -96,13 +96,7 @@ pub enum VipError {
 impl VipError {
     /// It will be so the next time too: the kernel was made without it.
     pub fn is_lasting(&self) -> bool {
-        let lacks = |code| matches!(code, libc::ENOENT | libc::EOPNOTSUPP | libc::EINVAL);
-        match self {
-            VipError::NoReset(error) | VipError::NoCount(error) => {
-                error.raw_os_error().is_some_and(lacks)
-            }
-            _ => false,
-        }
+        matches!(self, VipError::NoReset(_))
     }
 }
 
@@ -116,8 +110,6 @@ pub struct Held {
     pub addr: IpAddr,
     pub interface: String,
     pub prefix: u8,
-    /// The address was on the interface before: nothing was probed or added.
-    pub was_present: bool,
     /// Sentences for the module's log: what is not as it was asked for.
     pub notes: Vec<String>,
     again: Arc<Notify>,
@@ -155,7 +147,7 @@ pub async fn take(vip: &Vip, probe: Probe, grace: Duration) -> Result<Held, VipE
     if let Some(own) = addresses.iter().find(|own| own.addr == vip.addr)
         && let Some(interface) = interfaces.iter().find(|i| i.index == own.index)
     {
-        return Ok(hold(vip, interface, own.prefix, true, Vec::new()));
+        return Ok(hold(vip, interface, own.prefix, Vec::new()));
     }
     let (interface, prefix) = place(vip, &interfaces, &addresses)?;
     let mut notes = Vec::new();
@@ -176,7 +168,7 @@ pub async fn take(vip: &Vip, probe: Probe, grace: Duration) -> Result<Held, VipE
     }
     keep_other_addresses(&interface.name, vip.addr);
     netlink.add(interface, vip.addr, prefix, vip.one_side).await?;
-    Ok(hold(vip, interface, prefix, false, notes))
+    Ok(hold(vip, interface, prefix, notes))
 }
 
 /// Takes several at once, so that the probes run side by side. All or an error for each that
@@ -227,17 +219,6 @@ pub async fn release(addr: IpAddr) -> Result<Vec<String>, VipError> {
         names.push(name.unwrap_or_else(|| format!("number {}", own.index)));
     }
     Ok(names)
-}
-
-/// Removes what a crash left: the addresses of `vips` that this node still has. Returns them.
-pub async fn remove_leftovers(vips: &[Vip]) -> Result<Vec<IpAddr>, VipError> {
-    let mut removed = Vec::new();
-    for vip in vips {
-        if !release(vip.addr).await?.is_empty() {
-            removed.push(vip.addr);
-        }
-    }
-    Ok(removed)
 }
 
 /// The interface that has the address now.
@@ -346,13 +327,7 @@ fn keep_other_addresses(interface: &str, addr: IpAddr) {
     }
 }
 
-fn hold(
-    vip: &Vip,
-    interface: &Interface,
-    prefix: u8,
-    was_present: bool,
-    mut notes: Vec<String>,
-) -> Held {
+fn hold(vip: &Vip, interface: &Interface, prefix: u8, mut notes: Vec<String>) -> Held {
     let again = Arc::new(Notify::new());
     let (foreign_sender, foreign) = watch::channel(None);
     let socket = interface.mac.map(|mac| (mac, PacketSocket::open(interface.index, vip.addr)));
@@ -375,7 +350,7 @@ fn hold(
         }
     };
     let interface = interface.name.clone();
-    Held { addr: vip.addr, interface, prefix, was_present, notes, again, foreign, task }
+    Held { addr: vip.addr, interface, prefix, notes, again, foreign, task }
 }
 
 #[cfg(test)]
