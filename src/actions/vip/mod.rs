@@ -13,6 +13,7 @@ mod links;
 mod packet;
 mod probe;
 
+use crate::watch::own;
 use announce::Claimed;
 use connections::Reset;
 use frames::Mac;
@@ -257,20 +258,9 @@ pub async fn link_of(interface: Option<&str>, addr: IpAddr) -> Result<Option<Lin
 
 /// The prefix length of this node's own address whose subnet contains `addr`, if it has one now.
 pub fn own_prefix(addr: IpAddr) -> Option<u8> {
-    let address = |text: &nix::sys::socket::SockaddrStorage| -> Option<IpAddr> {
-        let v4 = text.as_sockaddr_in().map(|v4| v4.ip().into());
-        v4.or_else(|| text.as_sockaddr_in6().map(|v6| v6.ip().into()))
-    };
-    let own = nix::ifaddrs::getifaddrs().ok()?;
-    let own = own.filter_map(|own| Some((address(&own.address?)?, address(&own.netmask?)?)));
-    let prefixes = own.filter(|(own, _)| *own != addr).map(|(own, mask)| {
-        let ones = match mask {
-            IpAddr::V4(mask) => u32::from(mask).count_ones(),
-            IpAddr::V6(mask) => u128::from(mask).count_ones(),
-        };
-        (own, ones as u8)
-    });
-    prefixes.filter(|(own, ones)| links::same_subnet(*own, *ones, addr)).map(|(_, ones)| ones).max()
+    let own = own::addresses().into_iter();
+    let own = own.filter(|(own, prefix)| *own != addr && own::same_subnet(*own, *prefix, addr));
+    own.map(|(_, prefix)| prefix).max()
 }
 
 fn place<'a>(
