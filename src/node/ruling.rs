@@ -162,6 +162,23 @@ mod tests {
     use crate::model::{BootId, PeerMessage, Readiness, State};
 
     #[tokio::test]
+    async fn a_report_carries_the_resources_of_the_state_that_it_tells() {
+        let rule = "<failover><![CDATA[x: if (remote.usersetting.errd == off) then stop();]]>\
+                    </failover>";
+        let mut module = Fixture::new(rule).await;
+        let control = &mut module.control;
+        let told = |control: &Control| {
+            let told = control.reporter.told().flatten().unwrap();
+            told.get("usersetting.errd").cloned()
+        };
+        control.publish_again();
+        assert_eq!(told(control).as_deref(), Some("on"));
+        control.settings.errd = Some(false);
+        control.publish_again();
+        assert_eq!(told(control).as_deref(), Some("off"));
+    }
+
+    #[tokio::test]
     async fn the_last_words_of_a_peer_that_is_gone_are_no_reason_to_do_anything() {
         let mut module = Fixture::new("").await;
         let control = &mut module.control;
