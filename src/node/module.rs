@@ -294,8 +294,7 @@ impl Control {
             }
             return;
         }
-        let (ticket, events) = (self.next_ticket, self.events.clone());
-        self.next_ticket += 1;
+        let (ticket, events) = (self.ticket(), self.events.clone());
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
             let wish = Wish::Start(crate::decide::StartKind::Normal);
