@@ -53,6 +53,8 @@ impl Daemon {
     /// Reads `watch.xml` for the first time and begins to look.
     pub(super) fn begin_monitoring(self: &Arc<Daemon>) {
         match self.watch_config() {
+            // Nobody wrote one: there is nothing to be used.
+            Ok(_) if !self.paths.watch_xml().exists() => {}
             Ok(config) => {
                 *lock(&self.monitoring.owed) = Some(Owed::new(config));
                 tokio::spawn(pay(Arc::downgrade(self)));
