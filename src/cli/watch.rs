@@ -91,8 +91,8 @@ fn load(context: &Context<'_>, file: Option<PathBuf>) -> Result<(PathBuf, WatchC
     Ok((file, config))
 }
 
-/// A daemon that does not answer is a number too: an alert can be made of it. That the caller may not
-/// ask says nothing of the daemon.
+/// A daemon that does not answer is a number too: an alert can be made of it. That the caller may
+/// not ask says nothing of the daemon.
 pub fn metrics(context: &mut Context<'_>, output: Option<&Path>) -> Result<u8, Refusal> {
     only_here(context)?;
     context.module = None;

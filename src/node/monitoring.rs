@@ -161,8 +161,8 @@ impl Daemon {
         }
     }
 
-    /// What the file of the start owes: whatever can be used already is used, one part does not wait
-    /// for another. `true`: nothing is left to do.
+    /// What the file of the start owes: whatever can be used already is used, one part does not
+    /// wait for another. `true`: nothing is left to do.
     async fn use_owed(self: &Arc<Daemon>) -> bool {
         let Some(mut owed) = lock(&self.monitoring.owed).clone() else { return true };
         let mut missing = named(&owed.config.receivers);

@@ -1,5 +1,5 @@
-//! What the failover rules of a module make of its resources: the gate of a start, or a wish such as
-//! a script has. Decides nothing: rules and automaton do.
+//! What the failover rules of a module make of its resources: the gate of a start, or a wish such
+//! as a script has. Decides nothing: rules and automaton do.
 use super::clock;
 use super::module::Control;
 use super::report::Told;
@@ -19,7 +19,7 @@ impl Control {
         let local: BTreeMap<_, _> =
             values.map(|resource| (resource.name, resource.value)).collect();
         let peer = &self.machine.facts().peer;
-        // What it said last before it fell silent, or in a former life, is no reason to do anything.
+        // What it said before it fell silent, or in a former life, is no reason to do anything.
         let report = peer.report.as_ref().filter(|_| peer.connected && peer.fresh);
         let told = report.and_then(|report| report.resources.clone());
         let peer_told = told.is_some();

@@ -121,7 +121,8 @@ async fn a_resource_is_answered_when_it_holds_and_not_before() {
     assert_eq!(door.answer(request).await, super::handler::ended());
 }
 
-/// One that is slow to begin keeps no other from it. Stop scripts have minutes; how many of them the caller waits is the caller's business.
+/// One that is slow to begin keeps no other from it. Stop scripts have minutes; how many of them
+/// the caller waits is the caller's business.
 #[tokio::test]
 async fn a_shutdown_is_answered_when_the_modules_stop_and_not_when_they_have() {
     let (_dir, daemon) = bare_daemon();

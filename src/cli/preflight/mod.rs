@@ -93,8 +93,8 @@ fn limited(
         Err(RecvTimeoutError::Timeout) => {
             let text =
                 format!("cannot be looked at: a file system did not answer within {limit:?}");
-            let remedy = "`cat /proc/mounts` names the mounts, `timeout 5 stat` on each of them finds \
-                          the one that hangs";
+            let remedy = "`cat /proc/mounts` names the mounts, `timeout 5 stat` on each of them \
+                          finds the one that hangs";
             found("silent", &text, remedy)
         }
         Err(RecvTimeoutError::Disconnected) => {
