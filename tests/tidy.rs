@@ -24,8 +24,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("logbook", &["model", "config"]),
     ("api", &["model", "config", "logbook", "peer"]),
     ("metrics", &["model", "api"]),
-    ("notify", &["model", "config", "api", "metrics"]),
-    ("peer", &["model", "config", "trust", "api"]),
+    ("notify", &["model", "config", "trust", "api", "metrics"]),
+    ("peer", &["model", "config", "trust", "watch", "api"]),
     ("engine", &["model", "wire", "history", "disk", "capture", "link", "trust", "actions"]),
     (
         "node",
@@ -37,8 +37,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "model", "config", "trust", "logbook", "api", "peer", "engine", "node", "capture",
-            "metrics", "notify",
+            "model", "config", "trust", "watch", "logbook", "api", "peer", "engine", "node",
+            "capture", "metrics", "notify",
         ],
     ),
 ];

@@ -89,22 +89,6 @@ pub fn users_of_limited(dir: &Path, except: &[u32], limit: Duration) -> io::Resu
     receive.recv_timeout(limit).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// [`users_of`] away from the caller's thread and with a limit: a process that is stuck with its
-/// memory map locked would hold up the search for ever.
-pub async fn users_of_within(
-    dir: &Path,
-    except: &[u32],
-    limit: Duration,
-) -> io::Result<Vec<OpenUser>> {
-    let (dir, except) = (dir.to_owned(), except.to_vec());
-    let work = tokio::task::spawn_blocking(move || users_of(&dir, &except));
-    match tokio::time::timeout(limit, work).await {
-        Ok(Ok(found)) => found,
-        Ok(Err(error)) => Err(io::Error::other(error)),
-        Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
-    }
-}
-
 /// One line of a mountinfo file (proc_pid_mountinfo(5)).
 struct Mount {
     /// `major:minor`

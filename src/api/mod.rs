@@ -16,7 +16,6 @@
 //!
 //! Versions: `v` is [`VERSION`]. A field that is missing takes its default, a field that is not
 //! known is ignored, so both may grow; a daemon refuses a greater `v` in one sentence.
-pub mod certificate;
 pub mod client;
 pub mod fanout;
 pub mod noted;
@@ -26,7 +25,6 @@ pub mod response;
 pub mod server;
 pub mod view;
 
-pub use certificate::{CERTIFICATE_DAYS, renewal};
 pub use fanout::{Fanout, Remote};
 pub use noted::Noted;
 pub use preflight::{AccountView, Finding, Grade, OwnerView, PreflightView};

@@ -8,6 +8,7 @@ use crate::config::cluster::ClusterConfig;
 use crate::model::NodeName;
 use crate::peer::{self, JoinOptions, PeerError};
 use crate::trust::{self, JoinCode, Pki, TokenStore, TrustError};
+use crate::watch::own;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -244,14 +245,7 @@ fn own_name(cluster: &ClusterConfig, given: Option<NodeName>) -> Result<NodeName
 
 /// Empty: the kernel did not say.
 pub(super) fn own_addresses() -> Vec<IpAddr> {
-    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
-    interfaces
-        .filter_map(|interface| {
-            let address = interface.address?;
-            let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
-        })
-        .collect()
+    own::addresses().into_iter().map(|(address, _)| address).collect()
 }
 
 fn load(path: &Path) -> Result<ClusterConfig, Refusal> {

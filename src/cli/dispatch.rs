@@ -6,8 +6,8 @@ use super::{
     bench, cluster, completion, explain, lists, log, maintenance, module, preflight, processes,
     snapshot, state, top, watch,
 };
-use crate::api::{Command, Data, Nodes, Refusal, Response, Switch, UserSetting};
-use crate::model::Role;
+use crate::api::{Command, Data, Nodes, Refusal, Reply, Response, Switch, UserSetting};
+use crate::model::{NodeName, Role};
 
 /// Carries it out; answers the exit code.
 pub fn carry_out(context: &mut Context<'_>, line: CommandLine) -> Result<u8, Refusal> {
@@ -105,7 +105,7 @@ fn set(
     context: &mut Context<'_>,
     setting: UserSetting,
     value: OnOff,
-) -> Result<Vec<crate::api::Reply>, Refusal> {
+) -> Result<Vec<Reply>, Refusal> {
     let value = match value {
         OnOff::On => Switch::On,
         OnOff::Off => Switch::Off,
@@ -113,7 +113,7 @@ fn set(
     context.ask(Command::Set { setting, value })
 }
 
-fn errd(context: &mut Context<'_>, verb: ErrdVerb) -> Result<Vec<crate::api::Reply>, Refusal> {
+fn errd(context: &mut Context<'_>, verb: ErrdVerb) -> Result<Vec<Reply>, Refusal> {
     match verb {
         ErrdVerb::On => set(context, UserSetting::Errd, OnOff::On),
         ErrdVerb::Off => set(context, UserSetting::Errd, OnOff::Off),
@@ -187,15 +187,21 @@ fn swap(context: &mut Context<'_>, mode: Option<NoSync>, wait: &Wait) -> Result<
 }
 
 /// All modules of the nodes that are meant. Waits without being told to: the system calls it
-/// before it switches off.
+/// before it switches off. A node that does not obey keeps nobody from waiting for the others.
 fn shutdown(context: &mut Context<'_>, timeout: Option<f64>) -> Result<u8, Refusal> {
     context.module = None;
     let replies = context.ask(Command::Shutdown)?;
     let exit = context.show(&replies);
     if exit != 0 {
-        return Ok(exit);
+        let obeys = |reply: &&Reply| !matches!(reply.response, Response::Refused(_));
+        let obey = replies.iter().filter(obeys).filter_map(|reply| reply.node.clone());
+        let obey: Vec<NodeName> = obey.collect();
+        if obey.is_empty() {
+            return Ok(exit);
+        }
+        context.nodes = Nodes::Named(obey);
     }
-    context.wait_all_stopped(timeout)
+    context.wait_all_stopped(timeout).map(|_| exit)
 }
 
 fn show_state(

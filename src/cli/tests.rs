@@ -1,6 +1,7 @@
 //! Whole command lines against a daemon made of fixed answers, and against none.
 pub(crate) mod fixture;
 mod questions;
+mod shutdown;
 mod watching;
 
 use crate::api::response::code;
@@ -292,14 +293,6 @@ fn waiting_tells_the_state_as_json() {
     let ran = lockstep("waitstate -m web SECOND --json", &daemon.paths);
     let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(document["answers"][0]["data"]["role"], "SECOND");
-}
-
-#[test]
-fn shutdown_waits_until_all_is_stopped() {
-    let stopping = State::new(Role::Wait, Readiness::Transient);
-    let daemon = daemon(&[PRIM, stopping, State::STOP], None);
-    assert_eq!(lockstep("shutdown", &daemon.paths).code, 0);
-    assert_eq!(daemon.canned.asked.load(Ordering::Relaxed), 3);
 }
 
 #[test]

@@ -91,27 +91,11 @@ impl Context<'_> {
         after: &After,
     ) -> Result<u8, Refusal> {
         self.needed_module()?;
-        let begin = Instant::now();
-        let limit = timeout.map(Duration::from_secs_f64);
-        let mut heard = begin;
+        let mut asking = Asking::new(timeout, false);
         let mut shown = Shown::default();
         loop {
-            let request = self.request(Command::State);
-            let left = limit.map(|limit| limit.saturating_sub(begin.elapsed()));
-            let patience =
-                left.map_or(DAEMON_ABSENT_MAX, |left| left.clamp(PERIOD, DAEMON_ABSENT_MAX));
-            let views = match call_within(&self.paths, &request, patience) {
-                Ok(replies) => views(replies)?,
-                Err(ClientError::TimedOut { .. }) => Vec::new(),
-                Err(ClientError::NotRunning(_) | ClientError::Cut | ClientError::Io(_))
-                    if heard != begin && heard.elapsed() < DAEMON_ABSENT_MAX =>
-                {
-                    Vec::new()
-                }
-                Err(error) => return Err(super::ask::refusal(&error)),
-            };
+            let views = self.states(&mut asking)?.unwrap_or_default();
             if !views.is_empty() {
-                heard = Instant::now();
                 if views.iter().all(|view| goal.is_met(view.state)) {
                     return Ok(0);
                 }
@@ -139,31 +123,41 @@ impl Context<'_> {
                     )));
                 }
             }
-            if limit.is_some_and(|limit| begin.elapsed() >= limit) {
-                return Err(timed_out(goal, &views, begin.elapsed()));
-            }
-            std::thread::sleep(PERIOD);
+            asking.again(goal, &views)?;
         }
     }
 
-    /// Waits until no module runs on any node that is meant.
+    /// Waits until no module runs on any node that is meant. Its daemon has answered before.
     pub fn wait_all_stopped(&mut self, timeout: Option<f64>) -> Result<u8, Refusal> {
-        let begin = Instant::now();
+        let mut asking = Asking::new(timeout, true);
         let mut shown = Shown::default();
         loop {
-            let replies = self.ask(Command::State)?;
-            let mut running = views(replies)?;
-            running.retain(|view| view.state.role != Role::Stop);
-            if running.is_empty() {
-                return Ok(0);
+            let mut running = Vec::new();
+            if let Some(views) = self.states(&mut asking)? {
+                running = views;
+                running.retain(|view| view.state.role != Role::Stop);
+                if running.is_empty() {
+                    return Ok(0);
+                }
+                if let Some(line) = shown.line(&running) {
+                    self.say(&line);
+                }
             }
-            if let Some(line) = shown.line(&running) {
-                self.say(&line);
+            asking.again(Goal::Role(Role::Stop), &running)?;
+        }
+    }
+
+    /// The states as the daemons tell them; `None`: not now, and it is to be asked again.
+    fn states(&self, asking: &mut Asking) -> Result<Option<Vec<ModuleView>>, Refusal> {
+        let request = self.request(Command::State);
+        match call_within(&self.paths, &request, asking.patience()) {
+            Ok(replies) => {
+                let views = views(replies)?;
+                (asking.heard, asking.absent) = (true, None);
+                Ok(Some(views))
             }
-            if timeout.is_some_and(|limit| begin.elapsed().as_secs_f64() >= limit) {
-                return Err(timed_out(Goal::Role(Role::Stop), &running, begin.elapsed()));
-            }
-            std::thread::sleep(PERIOD);
+            Err(error) if asking.forgives(&error) => Ok(None),
+            Err(error) => Err(super::ask::refusal(&error)),
         }
     }
 
@@ -174,6 +168,51 @@ impl Context<'_> {
         let replies = self.send(&request).map_err(|error| super::ask::refusal(&error))?;
         let view = views(replies)?.pop();
         view.ok_or_else(|| failed("the daemon did not tell a state"))
+    }
+}
+
+/// The same question again and again, while a daemon hangs or another one takes its place.
+struct Asking {
+    begin: Instant,
+    limit: Option<Duration>,
+    /// A daemon that never was there is not waited for.
+    heard: bool,
+    absent: Option<Instant>,
+}
+
+impl Asking {
+    fn new(timeout: Option<f64>, heard: bool) -> Asking {
+        let limit = timeout.map(Duration::from_secs_f64);
+        Asking { begin: Instant::now(), limit, heard, absent: None }
+    }
+
+    /// For one answer.
+    fn patience(&self) -> Duration {
+        let left = self.limit.map(|limit| limit.saturating_sub(self.begin.elapsed()));
+        left.map_or(DAEMON_ABSENT_MAX, |left| left.clamp(PERIOD, DAEMON_ABSENT_MAX))
+    }
+
+    fn forgives(&mut self, error: &ClientError) -> bool {
+        match error {
+            ClientError::TimedOut { .. } => {
+                self.absent = None;
+                true
+            }
+            ClientError::NotRunning(_) | ClientError::Cut | ClientError::Io(_) => {
+                let absent = self.absent.get_or_insert_with(Instant::now);
+                self.heard && absent.elapsed() < DAEMON_ABSENT_MAX
+            }
+            _ => false,
+        }
+    }
+
+    /// After a pause; the refusal when time is up.
+    fn again(&self, goal: Goal, views: &[ModuleView]) -> Result<(), Refusal> {
+        if self.limit.is_some_and(|limit| self.begin.elapsed() >= limit) {
+            return Err(timed_out(goal, views, self.begin.elapsed()));
+        }
+        std::thread::sleep(PERIOD);
+        Ok(())
     }
 }
 

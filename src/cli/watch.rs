@@ -91,8 +91,8 @@ fn load(context: &Context<'_>, file: Option<PathBuf>) -> Result<(PathBuf, WatchC
     Ok((file, config))
 }
 
-/// A daemon that does not answer is a number too: an alert can be made of it. That the caller may not
-/// ask says nothing of the daemon.
+/// A daemon that does not answer is a number too: an alert can be made of it. That the caller may
+/// not ask says nothing of the daemon.
 pub fn metrics(context: &mut Context<'_>, output: Option<&Path>) -> Result<u8, Refusal> {
     only_here(context)?;
     context.module = None;
@@ -105,9 +105,11 @@ pub fn metrics(context: &mut Context<'_>, output: Option<&Path>) -> Result<u8, R
                 ClientError::NotRunning(_) | ClientError::TimedOut { .. } | ClientError::Cut
             );
             match output {
-                Some(file) if down => replace(file, metrics::DOWN)?,
+                _ if matches!(error, ClientError::NotAuthorised(_)) => {}
+                // Whatever went wrong: old numbers must not pass for those of now.
+                Some(file) => replace(file, metrics::DOWN)?,
                 None if down && !context.json => context.print(metrics::DOWN),
-                _ => {}
+                None => {}
             }
             return Err(super::ask::refusal(&error));
         }
@@ -117,7 +119,6 @@ pub fn metrics(context: &mut Context<'_>, output: Option<&Path>) -> Result<u8, R
             replace(file, text)?;
             Ok(0)
         }
-        // Old numbers must not pass for those of now.
         (Some(file), Some(Response::Refused(refusal))) if refusal.exit != Exit::NotAuthorised => {
             replace(file, metrics::DOWN)?;
             Ok(context.show(&replies))

@@ -3,8 +3,14 @@
 use super::userconfig::UserConfig;
 use crate::model::RunBy;
 use crate::model::application::SYSTEMD;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(2);
+/// Exit code of timeout(1).
+const TIMED_OUT: i32 = 124;
 
 pub fn systemd_runs() -> bool {
     Path::new(SYSTEMD).is_dir()
@@ -18,20 +24,44 @@ pub(super) fn named(config: &UserConfig) -> impl Iterator<Item = (u32, &str)> {
     })
 }
 
-/// Whether systemd starts the unit at boot. One that hangs enables nothing, and leaves time for
-/// the rest of the look.
+/// Whether systemd starts the unit at boot. One that hangs enables nothing.
 pub fn is_enabled(unit: &str) -> bool {
     asked("systemctl", unit)
 }
 
+/// The same of several; `None`, and nothing after it: systemd does not answer. It has one limit for
+/// all, which leaves time for the rest of a look.
+pub fn enabled(units: &BTreeSet<String>) -> Vec<Option<bool>> {
+    asked_each("systemctl", units, LIMIT)
+}
+
+fn asked_each(program: &str, units: &BTreeSet<String>, limit: Duration) -> Vec<Option<bool>> {
+    let begin = Instant::now();
+    let mut all = Vec::new();
+    for unit in units {
+        let left = limit.saturating_sub(begin.elapsed()).max(Duration::from_millis(1));
+        let enabled = asked_within(program, unit, left);
+        all.push(enabled);
+        if enabled.is_none() {
+            break;
+        }
+    }
+    all
+}
+
 fn asked(program: &str, unit: &str) -> bool {
+    asked_within(program, unit, LIMIT) == Some(true)
+}
+
+/// `None`: no answer in time.
+fn asked_within(program: &str, unit: &str, limit: Duration) -> Option<bool> {
     let mut asked = Command::new("timeout");
-    asked.args(["2", program, "is-enabled", "--", unit]);
+    asked.args([&limit.as_secs_f64().to_string(), program, "is-enabled", "--", unit]);
     asked.stdin(Stdio::null()).stderr(Stdio::null());
-    asked.output().is_ok_and(|output| {
-        let word = String::from_utf8_lossy(&output.stdout);
-        ["enabled", "enabled-runtime"].contains(&word.trim())
-    })
+    let Ok(output) = asked.output() else { return Some(false) };
+    let word = String::from_utf8_lossy(&output.stdout);
+    let enabled = ["enabled", "enabled-runtime"].contains(&word.trim());
+    (output.status.code() != Some(TIMED_OUT)).then_some(enabled)
 }
 
 /// What is the matter with such a unit.
@@ -71,6 +101,19 @@ mod tests {
         let enabled = |unit| asked(program.to_str().unwrap(), unit);
         assert!(enabled("web.service") && enabled("db.service") && !enabled("other.service"));
         assert!(!asked("/nonexistent/systemctl", "web.service"));
+    }
+
+    #[test]
+    fn a_systemd_that_hangs_is_waited_for_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("systemctl");
+        let text = "#!/bin/sh\n[ $3 = a ] && exec echo enabled\n[ $3 = b ] && exit 1\nsleep 60\n";
+        fixture::program(&program, text.as_bytes());
+        let units = ["a", "b", "c", "d", "e"].map(str::to_owned).into();
+        let begin = Instant::now();
+        let found = asked_each(program.to_str().unwrap(), &units, LIMIT);
+        assert_eq!(found, [Some(true), Some(false), None]);
+        assert!(begin.elapsed() < 2 * LIMIT, "{:?}", begin.elapsed());
     }
 
     #[test]

@@ -124,6 +124,16 @@ pub fn virtual_address_unset(address: &str) -> Text {
     text("vip-unset", Level::Information, format!("Virtual IP {address} unset"))
 }
 
+/// Another machine says that a held address is its own.
+pub fn virtual_address_claimed(address: &str, mac: &str, interface: &str) -> Text {
+    let text_of = format!(
+        "Virtual IP {address} is claimed by the machine with hardware address {mac} on interface \
+         {interface} too; clients land here or there: find it (`ip neigh show {address}` on \
+         another machine) and take the address from it"
+    );
+    text("vip-claimed", Level::Critical, text_of)
+}
+
 // Configuration.
 
 /// Parsed and not acted on in this version.

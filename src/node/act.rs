@@ -58,6 +58,7 @@ impl Control {
     }
 
     pub(super) fn publish(&mut self, state: State, reason: String) {
+        self.keep_states();
         let told = self.told();
         let report = super::report::report(&self.site, &self.machine, state, reason, told);
         self.reporter.publish(report);
@@ -136,6 +137,7 @@ impl Control {
     }
 
     pub(super) fn show(&mut self) {
+        self.keep_states();
         let view = super::view::of(self);
         self.view.send_if_modified(|known| {
             let changed = **known != view;

@@ -18,7 +18,7 @@ use crate::decide::{Asked, Caller, Refusal, StartKind, Wish};
 use crate::logbook::texts;
 use crate::metrics::open_metrics;
 use crate::model::{ModuleName, NodeName, Role, State};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -162,10 +162,11 @@ impl Door {
                 };
             }
             Command::ResourceSet { resource, value } => {
+                let (answer, answered) = oneshot::channel();
                 let by = request.origin.caller();
-                let input = Input::Resource { name: resource, value, by };
+                let input = Input::Resource { name: resource, value, by, answer };
                 let _ = task.inputs.send(input).await;
-                return Response::ok();
+                return answered.await.map_or_else(|_| ended(), |()| Response::ok());
             }
             other => return Response::not_in_this_version(other.verb()),
         };
@@ -193,12 +194,15 @@ impl Door {
     /// only the caller knows for how long.
     async fn shutdown(&self, origin: &Origin) -> Response {
         let (mut stopping, mut refusals) = (Vec::new(), Vec::new());
-        for (name, entry) in self.0.modules.all() {
-            let Entry::Task(task) = entry else { continue };
-            if task.role() == Role::Stop {
-                continue;
-            }
-            match wished(&task, Wish::Shutdown, caller(origin)).await {
+        let wishes = self.0.modules.all().into_iter().filter_map(|(name, entry)| match entry {
+            Entry::Task(task) if task.role() != Role::Stop => Some(async move {
+                let answer = wished(&task, Wish::Shutdown, caller(origin)).await;
+                (name, answer)
+            }),
+            _ => None,
+        });
+        for (name, answer) in join_all(wishes).await {
+            match answer {
                 Some(Ok(_) | Err(Refusal::AlreadyThere(_))) => stopping.push(name.to_string()),
                 Some(Err(refusal)) => refusals.push(format!("module {name}: {refusal}")),
                 None => {}

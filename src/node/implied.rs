@@ -1,6 +1,7 @@
 //! Checkers by their resources, and those that nobody has to write.
 use crate::actions::vip::own_prefix;
 use crate::config::userconfig::{Checker, CheckerKind, ErrorAction, UserConfig, When};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -27,7 +28,8 @@ pub(super) fn resource(checker: &Checker) -> String {
 }
 
 /// `interface check=`, `virtual_addr check=`, `rfs checktime=` and the monitors of `<ocf>` and
-/// `<unit>` are checkers that nobody has to write.
+/// `<unit>` are checkers that nobody has to write. An interface is called by the network of its
+/// first address; where another one has that name already, by its own, so that each is watched.
 pub(super) fn implied(config: &UserConfig) -> Vec<Checker> {
     let mut implied: Vec<Checker> = Vec::new();
     for vip in &config.vips {
@@ -56,6 +58,14 @@ pub(super) fn implied(config: &UserConfig) -> Vec<Checker> {
         let kind = CheckerKind::Mounted { dirs, interval, limit };
         let (ident, when, action) = (MOUNTED.to_owned(), When::Prim, ErrorAction::StopStart);
         implied.push(Checker { ident, when, action, kind });
+    }
+    let mut links: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for checker in &mut implied {
+        let CheckerKind::Interface { interface, .. } = &checker.kind else { continue };
+        let first = links.entry(checker.ident.clone()).or_insert_with(|| interface.clone());
+        if let (Some(own), true) = (interface, first != interface) {
+            checker.ident.clone_from(own);
+        }
     }
     let mut known = std::collections::HashSet::new();
     implied.retain(|checker| {
@@ -111,5 +121,23 @@ mod tests {
         assert_eq!(names, ["intf.192.0.0.0", "ip.192.0.2.9"]);
         let (interface, local_addr) = (Some("bond0".to_owned()), "192.0.2.9".to_owned());
         assert_eq!(implied[0].kind, CheckerKind::Interface { interface, local_addr });
+    }
+    #[test]
+    fn two_interfaces_with_addresses_of_one_network_are_both_watched() {
+        let interface = |name: &str, addr: &str| {
+            format!(
+                "<interface name=\"{name}\"><real_interface><virtual_addr addr=\"{addr}\" \
+                 where=\"one_side_alias\" netmask=\"24\"/></real_interface></interface>"
+            )
+        };
+        let both = interface("bond0", "192.0.2.9") + &interface("bond1", "192.0.2.10");
+        let text = format!(
+            "<safe><service mode=\"mirror\"><heart><heartbeat name=\"a\"/></heart><vip>\
+             <interface_list>{both}</interface_list></vip></service></safe>"
+        );
+        let around = Surroundings::of(&Paths::system());
+        let config = UserConfig::parse(Path::new("u"), &text, &around).unwrap().config;
+        let names: Vec<String> = implied(&config).iter().map(resource).collect();
+        assert_eq!(names, ["intf.192.0.2.0", "ip.192.0.2.9", "intf.bond1", "ip.192.0.2.10"]);
     }
 }

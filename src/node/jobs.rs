@@ -207,6 +207,7 @@ impl Hands {
                     self.journal.write("vip", texts::virtual_address_set(&address.to_string()));
                 }
                 self.note(notes);
+                addresses.tell_claims(&self.journal);
                 Outcome::Done
             }
             Err(reason) => Outcome::Failed(reason),

@@ -69,6 +69,7 @@ pub enum Input {
         name: String,
         value: String,
         by: String,
+        answer: oneshot::Sender<()>,
     },
     /// `errd enable|disable`
     Class {
@@ -201,7 +202,9 @@ pub(super) fn prepare(
         journal.write("control", texts::other("still-covered", Level::Critical, reason));
     }
     let machine = Machine::new(site.policy(), stored.memory, clock::now());
-    let (view, view_out) = watch::channel(Arc::new(super::view::first(&site)));
+    // What was running runs on: nobody may take it for stopped before the first turn.
+    let first = ModuleView { state: machine.state(), ..super::view::first(&site) };
+    let (view, view_out) = watch::channel(Arc::new(first));
     let (watching, seen) = Watching::new(&site, neighbour);
     let control = Control {
         watching,
@@ -323,8 +326,7 @@ impl Control {
             }
             return;
         }
-        let (ticket, events) = (self.next_ticket, self.events.clone());
-        self.next_ticket += 1;
+        let (ticket, events) = (self.ticket(), self.events.clone());
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
             let wish = Wish::Start(crate::decide::StartKind::Normal);
@@ -371,9 +373,10 @@ impl Control {
                 let _ = answer.send(self.set(setting, on).await);
                 self.show();
             }
-            Input::Resource { name, value, by } => {
+            Input::Resource { name, value, by, answer } => {
                 self.set_resource(&name, &value, &by);
                 self.show();
+                let _ = answer.send(());
             }
             Input::Class { name, on, by, answer } => {
                 let _ = answer.send(self.switch_class(&name, on, &by).await);

@@ -4,30 +4,31 @@
 //! mirrors on.
 use super::daemon::{Daemon, lock};
 use crate::api::{Exit, Response};
+use crate::config::watch::ReceiverConfig;
 use crate::config::{Mistakes, WatchConfig};
 use crate::metrics::{Listener, ModulePicture, Picture, ReceiverPicture, Redundancy, Source};
-use crate::notify::{Disk, Look, Observer, Receiver, Receivers, prepare};
+use crate::notify::{Disk, Look, Receiver, Receivers, named};
 use crate::trust;
 use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
-use tokio::task::JoinError;
+use tokio::task::JoinHandle;
 
 /// How often the modules are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// Before what could not be used at the start is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
+/// What the files of a receiver may take: one on a dead mount holds nobody up.
+const READY_LIMIT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 
 #[derive(Default)]
 pub(super) struct Monitoring {
     redundancy: Mutex<Redundancy>,
     listener: Mutex<Option<Listener>>,
     receivers: Mutex<Receivers>,
-    /// Other receivers than before: what asks for somebody now is told to them.
-    renewed: AtomicBool,
     /// One reading of `watch.xml` at a time.
     applying: tokio::sync::Mutex<()>,
     /// What was read at the start and could not be used as a whole yet: an address that is still to
@@ -37,51 +38,51 @@ pub(super) struct Monitoring {
 
 #[derive(Clone, Default)]
 struct Owed {
-    config: WatchConfig,
-    /// How many receivers work already.
-    opened: Option<usize>,
+    config: Arc<WatchConfig>,
+    /// The receivers that work already.
+    opened: BTreeSet<String>,
+    begun: Arc<tokio::sync::Mutex<Begun>>,
     /// Why the rest does not; said when it changes.
     reason: String,
 }
 
-/// Name and receiver of an element of `watch.xml`, or why it cannot be used.
-type Prepared = (String, Result<Receiver, String>);
+/// Receivers that are being made ready on threads of their own. One that hangs is not begun again.
+type Begun = BTreeMap<String, JoinHandle<Result<Receiver, String>>>;
 
 impl Daemon {
     /// Reads `watch.xml` for the first time and begins to look.
     pub(super) fn begin_monitoring(self: &Arc<Daemon>) {
         match self.watch_config() {
+            // Nobody wrote one: there is nothing to be used.
+            Ok(_) if !self.paths.watch_xml().exists() => {}
             Ok(config) => {
-                *lock(&self.monitoring.owed) = Some(Owed { config, ..Owed::default() });
+                *lock(&self.monitoring.owed) = Some(Owed::new(config));
                 tokio::spawn(pay(Arc::downgrade(self)));
             }
             Err(mistakes) => tracing::error!(%mistakes, "watch.xml is not used"),
         }
         let daemon = Arc::downgrade(self);
         tokio::spawn(async move {
-            let (begin, mut observer) = (Instant::now(), Observer::default());
+            let begin = Instant::now();
             let mut looks = tokio::time::interval(LOOK);
             looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 looks.tick().await;
                 let Some(daemon) = daemon.upgrade() else { return };
-                if daemon.monitoring.renewed.swap(false, Ordering::Relaxed) {
-                    observer = Observer::default();
-                }
-                daemon.look_outside(&mut observer, begin.elapsed());
+                daemon.look_outside(begin.elapsed());
             }
         });
     }
 
-    fn look_outside(&self, observer: &mut Observer, now: Duration) {
+    fn look_outside(&self, now: Duration) {
         let time = Timestamp::now();
         let picture = self.picture();
         let views = picture.modules.iter().map(|shown| &shown.view);
         lock(&self.monitoring.redundancy).look(views, time);
         let disks: Vec<Disk> =
             [&self.paths.lib, &self.paths.log].into_iter().filter_map(disk).collect();
-        let events = observer.look(&Look { now, time, picture: &picture, disks: &disks });
-        lock(&self.monitoring.receivers).tell(&events);
+        let look = Look { now, time, picture: &picture, disks: &disks };
+        lock(&self.monitoring.receivers).look(&look);
     }
 
     pub(super) fn picture(&self) -> Picture {
@@ -123,7 +124,8 @@ impl Daemon {
             Ok(config) => config,
             Err(mistakes) => return Response::refused("watch", mistakes.to_string(), Exit::Usage),
         };
-        let (receivers, unfit) = made_ready(&config).await;
+        let all = named(&config.receivers);
+        let (receivers, unfit) = made_ready(all, &mut Begun::default()).await;
         if !unfit.is_empty() {
             return Response::refused("watch", unfit.join("\n"), Exit::Failed);
         }
@@ -140,7 +142,8 @@ impl Daemon {
             .iter()
             .map(|receiver| format!("{} to {}", receiver.name, receiver.target))
             .collect();
-        self.open(receivers);
+        let id = self.batches();
+        *lock(&self.monitoring.receivers) = Receivers::open(receivers, &id);
         told.extend(config.metrics.map(|address| format!("metrics at http://{address}/metrics")));
         let text = match told.is_empty() {
             true => "nobody is told: watch.xml names no one".to_owned(),
@@ -158,16 +161,22 @@ impl Daemon {
         }
     }
 
-    /// What the file of the start owes: whatever can be used already is used, one part does not wait
-    /// for another. `true`: nothing is left to do.
+    /// What the file of the start owes: whatever can be used already is used, one part does not
+    /// wait for another. `true`: nothing is left to do.
     async fn use_owed(self: &Arc<Daemon>) -> bool {
-        let _one = self.monitoring.applying.lock().await;
         let Some(mut owed) = lock(&self.monitoring.owed).clone() else { return true };
-        let (receivers, mut reasons) = made_ready(&owed.config).await;
-        if owed.opened != Some(receivers.len()) {
-            owed.opened = Some(receivers.len());
-            self.open(receivers);
+        let mut missing = named(&owed.config.receivers);
+        missing.retain(|(name, _)| !owed.opened.contains(name));
+        let begun = owed.begun.clone();
+        let (receivers, mut reasons) = made_ready(missing, &mut *begun.lock().await).await;
+        let _one = self.monitoring.applying.lock().await;
+        let still = |now: &Owed| Arc::ptr_eq(&now.config, &owed.config);
+        if !lock(&self.monitoring.owed).as_ref().is_some_and(still) {
+            return true; // Another file was applied meanwhile.
         }
+        owed.opened.extend(receivers.iter().map(|receiver| receiver.name.clone()));
+        let id = self.batches();
+        lock(&self.monitoring.receivers).add(receivers, &id);
         reasons.extend(self.listen(owed.config.metrics).await.err());
         let reason = reasons.join("; ");
         if reason.is_empty() {
@@ -181,13 +190,11 @@ impl Daemon {
         done
     }
 
-    /// What the former receivers had not sent yet ends with them.
-    fn open(&self, receivers: Vec<Receiver>) {
+    /// How the ids of batches begin that no others begin with.
+    fn batches(&self) -> String {
         let node = self.member().map(|member| member.node.to_string());
         let node = node.unwrap_or_else(|| "node".to_owned());
-        let id = format!("{node}-{}", Timestamp::now().as_millisecond());
-        *lock(&self.monitoring.receivers) = Receivers::open(receivers, &id);
-        self.monitoring.renewed.store(true, Ordering::Relaxed);
+        format!("{node}-{}", Timestamp::now().as_millisecond())
     }
 
     /// Keeps a listener that stands where it should.
@@ -231,24 +238,41 @@ impl Daemon {
     }
 }
 
-/// The receivers that can be used, and why others cannot.
-async fn made_ready(config: &WatchConfig) -> (Vec<Receiver>, Vec<String>) {
-    // Secrets and authorities are read here; on another thread, because files may be slow.
-    let receivers = config.receivers.clone();
-    sorted(tokio::task::spawn_blocking(move || prepare(&receivers)).await)
+impl Owed {
+    fn new(config: WatchConfig) -> Owed {
+        Owed { config: Arc::new(config), ..Owed::default() }
+    }
 }
 
-fn sorted(prepared: Result<Vec<Prepared>, JoinError>) -> (Vec<Receiver>, Vec<String>) {
-    let prepared = match prepared {
-        Ok(prepared) => prepared,
-        // Nobody is not what the file says.
-        Err(error) => return (Vec::new(), vec![format!("cannot make receivers ready: {error}")]),
-    };
+/// The receivers that can be used, and why others cannot. `begun` keeps those that still hang.
+async fn made_ready(
+    wanted: Vec<(String, ReceiverConfig)>,
+    begun: &mut Begun,
+) -> (Vec<Receiver>, Vec<String>) {
+    let until = tokio::time::Instant::now() + READY_LIMIT;
+    let mut tasks = Vec::new();
+    for (name, config) in wanted {
+        let of = name.clone();
+        // Secrets and authorities are read here, from files that may be slow.
+        let task = begun
+            .remove(&name)
+            .unwrap_or_else(|| tokio::task::spawn_blocking(move || Receiver::prepare(of, &config)));
+        tasks.push((name, task));
+    }
     let (mut receivers, mut unfit) = (Vec::new(), Vec::new());
-    for (name, receiver) in prepared {
-        match receiver {
-            Ok(receiver) => receivers.push(receiver),
-            Err(reason) => unfit.push(format!("{name}: {reason}")),
+    for (name, mut task) in tasks {
+        match tokio::time::timeout_at(until, &mut task).await {
+            Ok(Ok(Ok(receiver))) => receivers.push(receiver),
+            Ok(Ok(Err(reason))) => unfit.push(format!("{name}: {reason}")),
+            // Nobody is not what the file says.
+            Ok(Err(error)) => unfit.push(format!("{name}: cannot be made ready: {error}")),
+            Err(_) => {
+                let limit = READY_LIMIT.as_secs();
+                unfit.push(format!(
+                    "{name}: its files are not there within {limit} s (a dead mount?)"
+                ));
+                begun.insert(name, task);
+            }
         }
     }
     (receivers, unfit)
@@ -277,6 +301,7 @@ fn disk(path: &PathBuf) -> Option<Disk> {
 mod tests {
     use super::super::tests::bare_daemon;
     use super::*;
+    use crate::config::watch::CommandConfig;
     use std::net::TcpListener;
 
     /// A port of the loopback that nothing has.
@@ -313,7 +338,7 @@ mod tests {
             ),
         );
         let config = daemon.watch_config().unwrap();
-        *lock(&daemon.monitoring.owed) = Some(Owed { config, ..Owed::default() });
+        *lock(&daemon.monitoring.owed) = Some(Owed::new(config));
         assert!(!daemon.use_owed().await);
         assert_eq!((receivers(&daemon), served(&daemon)), (1, None));
         drop(taken);
@@ -343,8 +368,73 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_while_receivers_are_made_ready_is_not_nobody() {
-        let (receivers, unfit) = sorted(tokio::task::spawn_blocking(|| panic!("broken")).await);
+        let config = CommandConfig { path: "/bin/true".into(), timeout: READY_LIMIT };
+        let wanted = vec![("command-1".to_owned(), ReceiverConfig::Command(config))];
+        let broken = tokio::task::spawn_blocking(|| panic!("broken"));
+        let mut begun = Begun::from([("command-1".to_owned(), broken)]);
+        let (receivers, unfit) = made_ready(wanted, &mut begun).await;
         assert_eq!((receivers.len(), unfit.len()), (0, 1));
         assert!(unfit[0].contains("panic"), "{unfit:?}");
+    }
+
+    /// How many events each receiver was told, sent or not.
+    fn told(daemon: &Daemon) -> Vec<u64> {
+        let counts = lock(&daemon.monitoring.receivers).counts().into_iter();
+        counts.map(|(_, counts)| counts.delivered + counts.dropped + counts.waiting).collect()
+    }
+
+    #[tokio::test]
+    async fn one_that_comes_later_takes_nothing_from_those_before() {
+        let (_dir, daemon) = bare_daemon();
+        let secret = daemon.paths.etc.join("password");
+        write(
+            &daemon,
+            &format!(
+                "<command path='/bin/false'/>\
+                 <webhook url='https://192.0.2.1/x' authorization_file='{}'/>",
+                secret.display()
+            ),
+        );
+        *lock(&daemon.monitoring.owed) = Some(Owed::new(daemon.watch_config().unwrap()));
+        assert!(!daemon.use_owed().await);
+        let node = crate::model::NodeName::new("n1").ok();
+        let picture = Picture { node, ..Picture::default() };
+        let disks = [Disk { path: "/".into(), bytes: 100, available: 1 }];
+        let look = || {
+            let (now, time) = (Duration::from_secs(1), Timestamp::now());
+            let look = Look { now, time, picture: &picture, disks: &disks };
+            lock(&daemon.monitoring.receivers).look(&look);
+        };
+        look();
+        assert_eq!(told(&daemon), [1]);
+        std::fs::write(&secret, "x").unwrap();
+        let only_owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&secret, only_owner).unwrap();
+        assert!(daemon.use_owed().await);
+        assert_eq!(told(&daemon), [1, 0], "what waited still waits");
+        look();
+        assert_eq!(told(&daemon), [1, 1], "told once to each");
+    }
+
+    /// A file that nobody writes: as one on a mount whose server is away.
+    #[tokio::test]
+    async fn a_file_that_never_answers_holds_up_no_other_part() {
+        let (_dir, daemon) = bare_daemon();
+        let hangs = daemon.paths.etc.join("authority.pem");
+        let webhook = format!("<webhook url='https://192.0.2.1/x' ca='{}'/>", hangs.display());
+        write(&daemon, &format!("{webhook}<command path='/bin/true'/>"));
+        let mode = nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR;
+        nix::unistd::mkfifo(&hangs, mode).unwrap();
+        *lock(&daemon.monitoring.owed) = Some(Owed::new(daemon.watch_config().unwrap()));
+        for _ in 0..2 {
+            let tried = tokio::time::timeout(Duration::from_secs(20), daemon.use_owed()).await;
+            assert_eq!(tried.ok(), Some(false));
+            assert_eq!(receivers(&daemon), 1, "the command works");
+        }
+        write(&daemon, "<command path='/bin/true'/>");
+        let applied = tokio::time::timeout(Duration::from_secs(20), daemon.apply_watch()).await;
+        assert_eq!(applied.unwrap().exit(), Exit::Done);
+        // Ends the thread that reads.
+        std::fs::OpenOptions::new().write(true).open(&hangs).unwrap();
     }
 }

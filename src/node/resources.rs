@@ -1,4 +1,7 @@
 //! Resources of a module, `class.id`: what parts and scripts set, and since when.
+use super::copy::Copy;
+use super::module::Control;
+use super::view;
 use crate::api::ResourceView;
 use std::collections::BTreeMap;
 
@@ -32,5 +35,29 @@ impl Resources {
 
     pub fn all(&self) -> Vec<ResourceView> {
         self.0.values().cloned().collect()
+    }
+}
+
+impl Control {
+    /// What the node itself says of the module, before anybody looks: rules, the peer, people.
+    pub(super) fn keep_states(&mut self) {
+        let peer = view::peer(self);
+        let remote = peer.map_or("UNKNOWN [Unknown]".to_owned(), |report| report.state.to_string());
+        let up_to_date = view::copy(self, peer) == Copy::UpToDate;
+        let settings = view::settings(self);
+        let state = self.machine.state().to_string();
+        self.resources.set("state.local", &state, "control");
+        self.resources.set("state.remote", &remote, "heart");
+        if self.site.active.config.rfs.is_some() {
+            self.resources.set("rfs.uptodate", if up_to_date { "up" } else { "down" }, "rfs");
+        }
+        for (name, on) in [
+            ("usersetting.boot", settings.boot),
+            ("usersetting.failover", settings.failover),
+            ("usersetting.errd", settings.errd),
+            ("usersetting.checker", settings.checker),
+        ] {
+            self.resources.set(name, if on { "on" } else { "off" }, "control");
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! What the failover rules of a module make of its resources: the gate of a start, or a wish such as
-//! a script has. Decides nothing: rules and automaton do.
+//! What the failover rules of a module make of its resources: the gate of a start, or a wish such
+//! as a script has. Decides nothing: rules and automaton do.
 use super::clock;
 use super::module::Control;
 use super::report::Told;
@@ -19,7 +19,8 @@ impl Control {
         let local: BTreeMap<_, _> =
             values.map(|resource| (resource.name, resource.value)).collect();
         let peer = &self.machine.facts().peer;
-        let report = peer.report.as_ref().filter(|_| peer.connected || self.hearts.alive());
+        // What it said before it fell silent, or in a former life, is no reason to do anything.
+        let report = peer.report.as_ref().filter(|_| peer.connected && peer.fresh);
         let told = report.and_then(|report| report.resources.clone());
         let peer_told = told.is_some();
         let mut remote = told.unwrap_or_default();
@@ -156,5 +157,54 @@ impl Control {
         self.wishes.insert(ticket, answer);
         self.event(Event::Wish { ticket, wish, caller }).await;
         matches!(answered.try_recv(), Ok(Ok(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Fixture;
+    use super::*;
+    use crate::model::{BootId, PeerMessage, Readiness, State};
+
+    #[tokio::test]
+    async fn a_report_carries_the_resources_of_the_state_that_it_tells() {
+        let rule = "<failover><![CDATA[x: if (remote.usersetting.errd == off) then stop();]]>\
+                    </failover>";
+        let mut module = Fixture::new(rule).await;
+        let control = &mut module.control;
+        let told = |control: &Control| {
+            let told = control.reporter.told().flatten().unwrap();
+            told.get("usersetting.errd").cloned()
+        };
+        control.publish_again();
+        assert_eq!(told(control).as_deref(), Some("on"));
+        control.settings.errd = Some(false);
+        control.publish_again();
+        assert_eq!(told(control).as_deref(), Some("off"));
+    }
+
+    #[tokio::test]
+    async fn the_last_words_of_a_peer_that_is_gone_are_no_reason_to_do_anything() {
+        let mut module = Fixture::new("").await;
+        let control = &mut module.control;
+        let told = BTreeMap::from([("tcp.db".to_owned(), "down".to_owned())]);
+        let state = State::new(Role::Second, Readiness::Ready);
+        let (site, machine) = (&control.site, &control.machine);
+        let mut report = super::super::report::report(site, machine, state, "x".into(), Some(told));
+        (report.node, report.boot, report.report) = (site.peer.clone(), BootId(7), 1);
+        control.event(Event::Connected).await;
+        control.event(Event::Heard { boot: BootId(7) }).await;
+        let message = PeerMessage::Report(Box::new(report));
+        control.event(Event::Peer { ticket: 99, message }).await;
+        control.hearts.heard("default", clock::now());
+        let _ = control.hearts.changes(clock::now());
+        assert_eq!(control.table().remote.get("tcp.db").map(String::as_str), Some("down"));
+        control.event(Event::Disconnected).await;
+        assert!(control.hearts.alive());
+        assert!(!control.table().peer_told);
+        assert_eq!(control.table().remote.get("tcp.db"), None);
+        // Back, and it has not yet said how it is.
+        control.event(Event::Connected).await;
+        assert!(!control.table().peer_told);
     }
 }

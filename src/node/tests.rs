@@ -17,7 +17,7 @@ use crate::trust;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Barrier, mpsc, watch};
 
 pub(super) struct Fixture {
     pub(super) control: Control,
@@ -66,41 +66,75 @@ pub(super) fn bare_daemon() -> (tempfile::TempDir, Arc<Daemon>) {
 }
 
 fn site(paths: &Paths, inside: &str) -> Site {
-    let (node, boot) = (NodeName::new("n1").unwrap(), BootId(rand::random()));
-    Site::new(paths, &node, boot, active(paths, inside), &cluster()).unwrap()
+    site_of("m", paths, inside)
 }
 
-/// A module in PRIM that accepts every wish and never gets anywhere.
-fn stuck(paths: &Paths) -> ModuleHandle {
-    let site = Arc::new(site(paths, ""));
+fn site_of(module: &str, paths: &Paths, inside: &str) -> Site {
+    let (node, boot) = (NodeName::new("n1").unwrap(), BootId(rand::random()));
+    Site::new(paths, &node, boot, active(module, paths, inside), &cluster()).unwrap()
+}
+
+/// A module in PRIM whose task is the test's.
+fn held(module: &str, paths: &Paths) -> (ModuleHandle, mpsc::Receiver<Input>) {
+    let site = Arc::new(site_of(module, paths, ""));
     let state = State::new(Role::Prim, Readiness::Ready);
     let shown = ModuleView { state, ..super::view::first(&site) };
     let book = Logbook::open(paths, &site.active.name).unwrap();
     let journal = Journal::new(&site.active.name, book);
-    let (inputs, mut asked) = mpsc::channel(8);
-    let (keep, view) = watch::channel(Arc::new(shown));
+    let (inputs, asked) = mpsc::channel(8);
+    let (_, view) = watch::channel(Arc::new(shown));
+    (ModuleHandle { site, inputs, view, journal }, asked)
+}
+
+/// It accepts every wish, when all of `together` have heard one, and never gets anywhere.
+fn stuck(module: &str, paths: &Paths, together: Arc<Barrier>) -> ModuleHandle {
+    let (handle, mut asked) = held(module, paths);
     tokio::spawn(async move {
         while let Some(input) = asked.recv().await {
             if let Input::Wish { answer, .. } = input {
+                together.wait().await;
                 let _ = answer.send(Ok("begins".to_owned()));
             }
         }
-        drop(keep);
     });
-    ModuleHandle { site, inputs, view, journal }
+    handle
 }
 
-/// Stop scripts have minutes; how many of them the caller waits is the caller's business.
+/// A script that sets and reads must read what it set; one that speaks once must be heard.
+#[tokio::test]
+async fn a_resource_is_answered_when_it_holds_and_not_before() {
+    let (_dir, daemon) = bare_daemon();
+    let (task, mut asked) = held("m", &daemon.paths);
+    daemon.modules.put(task);
+    let door = Door(daemon.clone());
+    let set = Command::ResourceSet { resource: "custom.x".into(), value: "up".into() };
+    let request = Request::new(Origin::default(), ModuleName::new("m").ok(), set);
+    let mut answer = Box::pin(door.answer(request.clone()));
+    let input = tokio::select! {
+        answer = &mut answer => panic!("answered before: {answer:?}"),
+        input = asked.recv() => input.unwrap(),
+    };
+    let Input::Resource { answer: done, .. } = input else { panic!("another input") };
+    done.send(()).unwrap();
+    assert_eq!(answer.await, Response::ok());
+    drop(asked);
+    assert_eq!(door.answer(request).await, super::handler::ended());
+}
+
+/// One that is slow to begin keeps no other from it. Stop scripts have minutes; how many of them
+/// the caller waits is the caller's business.
 #[tokio::test]
 async fn a_shutdown_is_answered_when_the_modules_stop_and_not_when_they_have() {
     let (_dir, daemon) = bare_daemon();
-    let task = stuck(&daemon.paths);
-    daemon.modules.put(task);
+    let all = Arc::new(Barrier::new(2));
+    for module in ["a", "b"] {
+        daemon.modules.put(stuck(module, &daemon.paths, all.clone()));
+    }
     let door = Door(daemon.clone());
     let request = Request::new(Origin::default(), None, Command::Shutdown);
     let answer = tokio::time::timeout(Duration::from_secs(10), door.answer(request)).await;
     let answer = answer.expect("an answer while the module still stops");
-    assert_eq!(answer, Response::ok_with("stopping: m"));
+    assert_eq!(answer, Response::ok_with("stopping: a, b"));
 }
 
 /// Two nodes on a part of 127/8 and a port that no other test uses.
@@ -115,8 +149,8 @@ fn cluster() -> ClusterConfig {
     ClusterConfig::parse(Path::new("cluster.xml"), &text, |_| None).unwrap()
 }
 
-fn active(paths: &Paths, inside: &str) -> ActiveModule {
-    let name = ModuleName::new("m").unwrap();
+fn active(module: &str, paths: &Paths, inside: &str) -> ActiveModule {
+    let name = ModuleName::new(module).unwrap();
     let text = format!(
         "<safe><service mode=\"mirror\"><heart><heartbeat name=\"default\"/></heart>{inside}\
          </service></safe>"

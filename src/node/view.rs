@@ -49,7 +49,7 @@ pub fn unfit(node: &NodeName, active: &ActiveModule) -> ModuleView {
     }
 }
 
-pub(super) fn of(control: &mut Control) -> ModuleView {
+pub(super) fn of(control: &Control) -> ModuleView {
     let machine = &control.machine;
     let facts = machine.facts();
     let state = machine.state();
@@ -59,7 +59,7 @@ pub(super) fn of(control: &mut Control) -> ModuleView {
     let side = facts.engine.side();
     let now = clock::now();
     let alive = control.hearts.alive();
-    let known = facts.peer.report.as_ref().filter(|_| alive || facts.peer.connected);
+    let known = peer(control);
     let copy = copy(control, known);
     let peer = PeerView {
         node: control.site.peer.clone(),
@@ -77,33 +77,7 @@ pub(super) fn of(control: &mut Control) -> ModuleView {
         in_doubt: copy == Copy::InDoubt,
         in_sync,
     });
-    let boot = match config.boot {
-        Boot::On => true,
-        Boot::Off => false,
-        Boot::Auto => machine.memory().running,
-        Boot::Ignore => control.settings.boot.unwrap_or(false),
-    };
-    let settings = SettingsView {
-        boot,
-        failover: machine.memory().failover.unwrap_or(config.failover),
-        errd: control.settings.errd.unwrap_or(true),
-        checker: control.settings.checker.unwrap_or(true),
-    };
-    control.resources.set("state.local", &state.to_string(), "control");
-    let remote = peer.state.map_or("UNKNOWN [Unknown]".to_owned(), |state| state.to_string());
-    control.resources.set("state.remote", &remote, "heart");
-    if config.rfs.is_some() {
-        let value = if copy == Copy::UpToDate { "up" } else { "down" };
-        control.resources.set("rfs.uptodate", value, "rfs");
-    }
-    for (name, on) in [
-        ("usersetting.boot", settings.boot),
-        ("usersetting.failover", settings.failover),
-        ("usersetting.errd", settings.errd),
-        ("usersetting.checker", settings.checker),
-    ] {
-        control.resources.set(name, if on { "on" } else { "off" }, "control");
-    }
+    let settings = settings(control);
     ModuleView {
         state,
         since: Some(format!("{:.6}", control.since)),
@@ -130,8 +104,30 @@ pub(super) fn of(control: &mut Control) -> ModuleView {
     }
 }
 
+/// What the peer said last, while it is heard.
+pub(super) fn peer(control: &Control) -> Option<&ModuleReport> {
+    let peer = &control.machine.facts().peer;
+    peer.report.as_ref().filter(|_| control.hearts.alive() || peer.connected)
+}
+
+pub(super) fn settings(control: &Control) -> SettingsView {
+    let (machine, config) = (&control.machine, &control.site.active.config);
+    let boot = match config.boot {
+        Boot::On => true,
+        Boot::Off => false,
+        Boot::Auto => machine.memory().running,
+        Boot::Ignore => control.settings.boot.unwrap_or(false),
+    };
+    SettingsView {
+        boot,
+        failover: machine.memory().failover.unwrap_or(config.failover),
+        errd: control.settings.errd.unwrap_or(true),
+        checker: control.settings.checker.unwrap_or(true),
+    }
+}
+
 /// `peer`: its report, while it is heard.
-fn copy(control: &Control, peer: Option<&ModuleReport>) -> Copy {
+pub(super) fn copy(control: &Control, peer: Option<&ModuleReport>) -> Copy {
     let facts = control.machine.facts();
     let side = facts.engine.side();
     let remembered = side.map(Remembered::of).or(control.copy_at_rest);

@@ -159,6 +159,7 @@ impl Control {
 
     /// After whatever happened: the right watches run, and the rules have been asked.
     pub(super) async fn watch_turn(&mut self) {
+        self.keep_states();
         self.keep_watches();
         self.keep_witness();
         self.keep_counting();

@@ -15,9 +15,10 @@
 //! somebody, so that no restart hides it: lost redundancy, a decision, a node, the certificate, a
 //! disk. A state and a stop by `maxloop` are not: nothing changed.
 use super::notification::{Code, Notification, Severity};
-use crate::api::{CERTIFICATE_DAYS, ModuleView, renewal};
+use crate::api::ModuleView;
 use crate::metrics::{Picture, is_lost};
 use crate::model::{ModuleName, NodeName, Readiness, Role, State};
+use crate::trust::{CERTIFICATE_DAYS, days_left, renewal};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -129,7 +130,7 @@ impl Observer {
             let text = format!("the certificate of node {} has ended at {expires}", told.node);
             (Severity::Critical, text)
         } else {
-            let days = left / 86_400;
+            let days = days_left(expires, look.time);
             let text =
                 format!("the certificate of node {} ends at {expires}, in {days} days", told.node);
             (Severity::Warning, text)

@@ -25,6 +25,15 @@ enum Kind {
 
 /// Makes each receiver ready, or says why it cannot be used. In the order of the file.
 pub fn prepare(configs: &[ReceiverConfig]) -> Vec<(String, Result<Receiver, String>)> {
+    let ready = |(name, config): (String, ReceiverConfig)| {
+        let receiver = Receiver::prepare(name.clone(), &config);
+        (name, receiver)
+    };
+    named(configs).into_iter().map(ready).collect()
+}
+
+/// What each is called. In the order of the file.
+pub fn named(configs: &[ReceiverConfig]) -> Vec<(String, ReceiverConfig)> {
     let mut numbers = [0; 3];
     let named = configs.iter().map(|config| {
         let (index, word) = match config {
@@ -33,14 +42,17 @@ pub fn prepare(configs: &[ReceiverConfig]) -> Vec<(String, Result<Receiver, Stri
             ReceiverConfig::Command(_) => (2, "command"),
         };
         numbers[index] += 1;
-        let name = format!("{word}-{}", numbers[index]);
-        (name.clone(), Receiver::new(name, config))
+        (format!("{word}-{}", numbers[index]), config.clone())
     });
     named.collect()
 }
 
 impl Receiver {
-    fn new(name: String, config: &ReceiverConfig) -> Result<Receiver, String> {
+    /// Reads the files that it needs.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn prepare(name: String, config: &ReceiverConfig) -> Result<Receiver, String> {
         let (target, kind) = match config {
             ReceiverConfig::Mail(mail) => {
                 let to: Vec<String> = mail.to.iter().map(ToString::to_string).collect();

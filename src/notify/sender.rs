@@ -1,5 +1,6 @@
 //! One task for each receiver: takes from its outbox, sends, waits, sends again.
 use super::notification::Notification;
+use super::observer::{Look, Observer};
 use super::outbox::{Counts, Done, Outbox, Step};
 use super::receiver::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,8 @@ pub struct Receivers(Vec<Sender>);
 
 struct Sender {
     name: String,
+    /// What this receiver has heard of: one that comes later is told what holds by then.
+    observer: Observer,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
@@ -33,26 +36,47 @@ impl Shared {
 impl Receivers {
     /// `id`: makes the ids of this daemon's batches its own.
     pub fn open(receivers: Vec<Receiver>, id: &str) -> Receivers {
+        let mut all = Receivers::default();
+        all.add(receivers, id);
+        all
+    }
+
+    /// Those that are there go on as they are.
+    pub fn add(&mut self, receivers: Vec<Receiver>, id: &str) {
         let senders = receivers.into_iter().map(|receiver| {
             let outbox = Mutex::new(Outbox::new(&format!("{id}-{}", receiver.name)));
             let shared = Arc::new(Shared { outbox, woken: Notify::new() });
             let name = receiver.name.clone();
             let task = tokio::spawn(work(receiver, shared.clone()));
-            Sender { name, shared, task }
+            Sender { name, observer: Observer::default(), shared, task }
         });
-        Receivers(senders.collect())
+        self.0.extend(senders);
     }
 
-    /// Never waits.
-    pub fn tell(&self, events: &[Notification]) {
-        for sender in self.0.iter().filter(|_| !events.is_empty()) {
-            sender.shared.outbox().push(events);
-            sender.shared.woken.notify_one();
+    /// Tells each what has happened since it was told last. Never waits.
+    pub fn look(&mut self, look: &Look<'_>) {
+        for sender in &mut self.0 {
+            let events = sender.observer.look(look);
+            sender.tell(&events);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn tell(&self, events: &[Notification]) {
+        self.0.iter().for_each(|sender| sender.tell(events));
     }
 
     pub fn counts(&self) -> Vec<(String, Counts)> {
         self.0.iter().map(|sender| (sender.name.clone(), sender.shared.outbox().counts())).collect()
+    }
+}
+
+impl Sender {
+    fn tell(&self, events: &[Notification]) {
+        if !events.is_empty() {
+            self.shared.outbox().push(events);
+            self.shared.woken.notify_one();
+        }
     }
 }
 

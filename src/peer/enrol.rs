@@ -11,6 +11,7 @@ use super::{PeerError, cluster, handle, stream};
 use crate::config::cluster::{ClusterConfig, Lan};
 use crate::model::NodeName;
 use crate::trust::{Authority, TokenStore};
+use crate::watch::own::same_subnet;
 use quinn::Connection;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
@@ -184,22 +185,10 @@ fn address_on(
     request
         .interfaces
         .iter()
-        .find(|(address, prefix)| same_subnet(*address, own, *prefix))
+        .find(|(address, prefix)| {
+            *address != own && *prefix > 0 && same_subnet(*address, *prefix, own)
+        })
         .map(|(address, _)| *address)
-}
-
-fn same_subnet(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
-    match (a, b) {
-        (IpAddr::V4(a), IpAddr::V4(b)) if (1..=32).contains(&prefix) => {
-            let shift = 32 - u32::from(prefix);
-            a != b && a.to_bits() >> shift == b.to_bits() >> shift
-        }
-        (IpAddr::V6(a), IpAddr::V6(b)) if (1..=128).contains(&prefix) => {
-            let shift = 128 - u32::from(prefix);
-            a != b && a.to_bits() >> shift == b.to_bits() >> shift
-        }
-        _ => false,
-    }
 }
 
 /// Wrong tokens in the last minute; counts one more if `another`.

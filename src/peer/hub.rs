@@ -11,7 +11,6 @@ use super::transport::{Transport, close};
 use super::{
     LanStatus, PULSE_MAX, PULSE_MIN, PeerError, PeerEvent, PeerSetup, PeersHandle, accept, cluster,
 };
-use crate::api::renewal;
 use crate::config::cluster::ClusterConfig;
 use crate::model::{BootId, NodeName};
 use crate::trust::{self, Pki};
@@ -102,13 +101,15 @@ pub(super) async fn start(
 
 /// A certificate that ends unnoticed would part the nodes.
 fn warn_of_end(pki: &Pki) {
-    let days = pki.expires().duration_since(jiff::Timestamp::now()).as_hours() / 24;
+    let days = trust::days_left(pki.expires(), jiff::Timestamp::now());
     if days < LAST_DAYS {
         let ends = pki.expires().strftime("%Y-%m-%d").to_string();
-        tracing::warn!(
-            "the certificate of this node ends on {ends}: the other nodes refuse it from then on; {}",
-            renewal(pki.node(), trust::keeps_key(pki.dir()))
-        );
+        let said = match days < 0 {
+            true => format!("has ended on {ends}: the other nodes refuse it"),
+            false => format!("ends on {ends}: the other nodes refuse it from then on"),
+        };
+        let renewal = trust::renewal(pki.node(), trust::keeps_key(pki.dir()));
+        tracing::warn!("the certificate of this node {said}; {renewal}");
     }
 }
 

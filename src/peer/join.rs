@@ -8,6 +8,7 @@ use crate::config::cluster::ClusterConfig;
 use crate::config::paths::Paths;
 use crate::model::NodeName;
 use crate::trust::{self, JoinCode, Pki, SigningRequest};
+use crate::watch::own;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -149,22 +150,7 @@ async fn ask(
 
 /// Addresses of this machine's interfaces with their prefix lengths; loopback left out.
 fn interfaces() -> Vec<(IpAddr, u8)> {
-    let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
-    all.filter_map(|interface| {
-        let address = ip_of(&interface.address?)?;
-        let mask = ip_of(&interface.netmask?)?;
-        let prefix = match mask {
-            IpAddr::V4(mask) => mask.to_bits().leading_ones(),
-            IpAddr::V6(mask) => mask.to_bits().leading_ones(),
-        };
-        (!address.is_loopback()).then_some((address, prefix as u8))
-    })
-    .collect()
-}
-
-fn ip_of(address: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
-    if let Some(v4) = address.as_sockaddr_in() {
-        return Some(v4.ip().into());
-    }
-    address.as_sockaddr_in6().map(|v6| v6.ip().into())
+    let mut all = own::addresses();
+    all.retain(|(address, _)| !address.is_loopback());
+    all
 }

@@ -105,7 +105,7 @@ impl RuleSet {
 }
 
 /// The user's rules beside the built-in ones, or in their place: all of them with
-/// `extends="no"`, one where the label is the same. A wait still ends by itself with
+/// `extends="no"`, one where the label is the same. Of its own, too, the later replaces. A wait still ends by itself with
 /// `extends="no"` (a module that never goes on again helps nobody), only `disable` ends that.
 pub fn combine<'a>(builtin: Vec<Rule>, users: impl IntoIterator<Item = UserRules<'a>>) -> RuleSet {
     let mut rules = builtin;
@@ -119,6 +119,7 @@ pub fn combine<'a>(builtin: Vec<Rule>, users: impl IntoIterator<Item = UserRules
             match statement {
                 Statement::Rule(rule) => {
                     rules.retain(|known| known.label != rule.label);
+                    own.retain(|known| known.label != rule.label);
                     own.push(rule.clone());
                 }
                 Statement::Disable(label) => {
@@ -217,6 +218,20 @@ mod tests {
         let both = [&first[..], &then[..1]].concat();
         assert_eq!(labels(&[user(&both)]).0, format!("{four} x"));
         assert_eq!(labels(&[user(&then[..1]), user(&first)]).0, format!("{four} own x"));
+    }
+
+    #[test]
+    fn of_two_own_rules_of_one_label_the_later_counts() {
+        let first = statements("a: if (x.y == down) then stop(); b: if (x.z == down) then stop();");
+        let later = statements("a: if (x.y == down) then restart();");
+        let user = |statements| UserRules { extends: false, statements };
+        let both = [&first[..], &later[..]].concat();
+        for users in [vec![user(&first), user(&later)], vec![user(&both)]] {
+            let set = combine(Vec::new(), users);
+            let expected =
+                ["b: if ( x.z == down ) then stop();", "a: if ( x.y == down ) then restart();"];
+            assert_eq!(texts(&set.rules), expected);
+        }
     }
 
     #[test]

@@ -234,8 +234,10 @@ impl Condition {
     }
 }
 
-/// Classes whose resources are written again whenever something happens.
-const TOLD_BY_THE_NODE: [&str; 3] = ["rfs", "state", "usersetting"];
+/// Classes whose resources this program writes: again whenever something happens, or whenever what
+/// they are changes.
+const TOLD_BY_THE_NODE: [&str; 7] =
+    ["connections", "heartbeat", "proc", "rfs", "splitbrain", "state", "usersetting"];
 
 /// What in this rule is understood and cannot be answered or done, as a sentence for a note.
 pub fn unsupported(rule: &Rule) -> Option<&'static str> {

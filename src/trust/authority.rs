@@ -23,7 +23,7 @@ const AUTHORITY_YEARS: i32 = 30;
 /// Largest signing request, bytes of DER.
 const REQUEST_MAX: usize = 8 * 1024;
 
-const CERTIFIED: &str = "certified";
+pub(super) const CERTIFIED: &str = "certified";
 const CERTIFIED_MAGIC: &str = "lockstep-certified 1";
 
 /// One certificate that was given out.

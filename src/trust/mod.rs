@@ -17,6 +17,7 @@ mod files;
 mod identity;
 mod pinned;
 mod pki;
+mod renewal;
 mod token;
 
 pub use authority::{Authority, SigningRequest, init, install, keeps_key};
@@ -24,6 +25,7 @@ pub use files::refuse_member;
 pub use identity::{ClusterId, Identity, peer_node};
 pub use pinned::pinned_client_config;
 pub use pki::{ALPN_JOIN, ALPN_PEER, Pki};
+pub use renewal::{CERTIFICATE_DAYS, days_left, renewal};
 pub use token::{JoinCode, TokenStore, VALID_DEFAULT};
 
 use std::path::PathBuf;

@@ -1,7 +1,9 @@
-//! Facts from the kernel without polling: a process ended, a link went down, an address vanished.
+//! Facts from the kernel without polling: a process ended, a link went down, an address vanished;
+//! and what its own addresses are.
 //!
 //! Each watch is a future or a stream; none of them has an opinion about what it reports.
 pub mod link;
+pub mod own;
 pub mod process;
 
 use std::io;

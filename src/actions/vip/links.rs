@@ -5,6 +5,7 @@
 use super::VipError;
 use super::frames::Mac;
 use crate::watch::link::address_of;
+use crate::watch::own::same_subnet;
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
@@ -118,22 +119,6 @@ pub fn subnet_of(addresses: &[Address], addr: IpAddr) -> Option<&Address> {
         .max_by_key(|own| own.prefix)
 }
 
-pub fn same_subnet(own: IpAddr, prefix: u8, other: IpAddr) -> bool {
-    match (own, other) {
-        (IpAddr::V4(own), IpAddr::V4(other)) => {
-            let shift = 32 - u32::from(prefix.min(32));
-            let differ = u32::from(own) ^ u32::from(other);
-            prefix < 32 && differ.checked_shr(shift).unwrap_or(0) == 0
-        }
-        (IpAddr::V6(own), IpAddr::V6(other)) => {
-            let shift = 128 - u32::from(prefix.min(128));
-            let differ = u128::from(own) ^ u128::from(other);
-            prefix < 128 && differ.checked_shr(shift).unwrap_or(0) == 0
-        }
-        _ => false,
-    }
-}
-
 fn interface_of(link: &LinkMessage) -> Option<Interface> {
     let mut name = None;
     let mut mac = None;
@@ -167,21 +152,4 @@ fn netlink(what: &str, error: rtnetlink::Error) -> VipError {
         other => other.to_string(),
     };
     VipError::Netlink { what: what.to_owned(), reason }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn subnets_contain_what_they_should() {
-        let ip = |text: &str| -> IpAddr { text.parse().unwrap() };
-        assert!(same_subnet(ip("10.1.2.3"), 24, ip("10.1.2.99")));
-        assert!(!same_subnet(ip("10.1.2.3"), 24, ip("10.1.3.3")));
-        assert!(same_subnet(ip("10.1.2.3"), 0, ip("192.168.0.1")));
-        assert!(!same_subnet(ip("10.1.2.3"), 32, ip("10.1.2.3")));
-        assert!(same_subnet(ip("fd00::1"), 64, ip("fd00::2:3")));
-        assert!(!same_subnet(ip("fd00::1"), 64, ip("fd01::1")));
-        assert!(!same_subnet(ip("10.1.2.3"), 8, ip("fd00::1")));
-    }
 }

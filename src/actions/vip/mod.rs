@@ -13,6 +13,7 @@ mod links;
 mod packet;
 mod probe;
 
+use crate::watch::own;
 use announce::Claimed;
 use connections::Reset;
 use frames::Mac;
@@ -106,15 +107,12 @@ pub enum VipError {
 impl VipError {
     /// It will be so the next time too: the kernel was made without it.
     pub fn is_lasting(&self) -> bool {
-        let lacks = |code| matches!(code, libc::ENOENT | libc::EOPNOTSUPP | libc::EINVAL);
-        match self {
-            VipError::NoReset(error) | VipError::NoCount(error) => {
-                error.raw_os_error().is_some_and(lacks)
-            }
-            _ => false,
-        }
+        matches!(self, VipError::NoReset(_))
     }
 }
+
+/// The hardware address of a machine that claims what is held here.
+pub type Claim = Option<Mac>;
 
 /// A held address. Dropping it ends the announcements and leaves the address where it is, so a
 /// daemon that ends does not take the address from a running application.
@@ -123,12 +121,10 @@ pub struct Held {
     pub addr: IpAddr,
     pub interface: String,
     pub prefix: u8,
-    /// The address was on the interface before: nothing was probed or added.
-    pub was_present: bool,
     /// Sentences for the module's log: what is not as it was asked for.
     pub notes: Vec<String>,
     again: Arc<Notify>,
-    foreign: watch::Receiver<Option<Mac>>,
+    foreign: watch::Receiver<Claim>,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -139,7 +135,7 @@ impl Held {
     }
 
     /// Changes whenever another machine claims the address, to its hardware address.
-    pub fn foreign_claims(&self) -> watch::Receiver<Option<Mac>> {
+    pub fn foreign_claims(&self) -> watch::Receiver<Claim> {
         self.foreign.clone()
     }
 }
@@ -162,7 +158,7 @@ pub async fn take(vip: &Vip, probe: &Probe, grace: Duration) -> Result<Held, Vip
     if let Some(own) = addresses.iter().find(|own| own.addr == vip.addr)
         && let Some(interface) = interfaces.iter().find(|i| i.index == own.index)
     {
-        return Ok(hold(vip, interface, own.prefix, true, Vec::new()));
+        return Ok(hold(vip, interface, own.prefix, Vec::new()));
     }
     let (interface, prefix) = place(vip, &interfaces, &addresses)?;
     let mut notes = Vec::new();
@@ -183,7 +179,7 @@ pub async fn take(vip: &Vip, probe: &Probe, grace: Duration) -> Result<Held, Vip
     }
     keep_other_addresses(&interface.name, vip.addr);
     netlink.add(interface, vip.addr, prefix, vip.one_side).await?;
-    Ok(hold(vip, interface, prefix, false, notes))
+    Ok(hold(vip, interface, prefix, notes))
 }
 
 /// Takes several at once, so that the probes run side by side. All or an error for each that
@@ -236,17 +232,6 @@ pub async fn release(addr: IpAddr) -> Result<Vec<String>, VipError> {
     Ok(names)
 }
 
-/// Removes what a crash left: the addresses of `vips` that this node still has. Returns them.
-pub async fn remove_leftovers(vips: &[Vip]) -> Result<Vec<IpAddr>, VipError> {
-    let mut removed = Vec::new();
-    for vip in vips {
-        if !release(vip.addr).await?.is_empty() {
-            removed.push(vip.addr);
-        }
-    }
-    Ok(removed)
-}
-
 /// The interface that has the address now.
 pub async fn is_present(addr: IpAddr) -> Result<Option<String>, VipError> {
     let netlink = Netlink::open()?;
@@ -283,20 +268,9 @@ pub async fn link_of(interface: Option<&str>, addr: IpAddr) -> Result<Option<Lin
 
 /// The prefix length of this node's own address whose subnet contains `addr`, if it has one now.
 pub fn own_prefix(addr: IpAddr) -> Option<u8> {
-    let address = |text: &nix::sys::socket::SockaddrStorage| -> Option<IpAddr> {
-        let v4 = text.as_sockaddr_in().map(|v4| v4.ip().into());
-        v4.or_else(|| text.as_sockaddr_in6().map(|v6| v6.ip().into()))
-    };
-    let own = nix::ifaddrs::getifaddrs().ok()?;
-    let own = own.filter_map(|own| Some((address(&own.address?)?, address(&own.netmask?)?)));
-    let prefixes = own.filter(|(own, _)| *own != addr).map(|(own, mask)| {
-        let ones = match mask {
-            IpAddr::V4(mask) => u32::from(mask).count_ones(),
-            IpAddr::V6(mask) => u128::from(mask).count_ones(),
-        };
-        (own, ones as u8)
-    });
-    prefixes.filter(|(own, ones)| links::same_subnet(*own, *ones, addr)).map(|(_, ones)| ones).max()
+    let own = own::addresses().into_iter();
+    let own = own.filter(|(own, prefix)| *own != addr && own::same_subnet(*own, *prefix, addr));
+    own.map(|(_, prefix)| prefix).max()
 }
 
 fn place<'a>(
@@ -377,13 +351,7 @@ fn keep_other_addresses(interface: &str, addr: IpAddr) {
     }
 }
 
-fn hold(
-    vip: &Vip,
-    interface: &Interface,
-    prefix: u8,
-    was_present: bool,
-    mut notes: Vec<String>,
-) -> Held {
+fn hold(vip: &Vip, interface: &Interface, prefix: u8, mut notes: Vec<String>) -> Held {
     let again = Arc::new(Notify::new());
     let (foreign_sender, foreign) = watch::channel(None);
     let socket = interface.mac.map(|mac| (mac, PacketSocket::open(interface.index, vip.addr)));
@@ -406,7 +374,7 @@ fn hold(
         }
     };
     let interface = interface.name.clone();
-    Held { addr: vip.addr, interface, prefix, was_present, notes, again, foreign, task }
+    Held { addr: vip.addr, interface, prefix, notes, again, foreign, task }
 }
 
 #[cfg(test)]

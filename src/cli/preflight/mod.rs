@@ -15,7 +15,10 @@ use crate::api::{Finding, Grade, OwnerView, PreflightView};
 use crate::config::paths::Paths;
 use crate::config::store::ModuleStore;
 use crate::model::ModuleName;
+use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 mod compare;
@@ -39,24 +42,75 @@ impl Seen {
     }
 }
 
-/// A look on a thread of its own; its silence is a finding, and the thread is left behind.
-fn limited(place: &str, limit: Duration, look: impl FnOnce() -> Seen + Send + 'static) -> Seen {
-    let (tell, told) = std::sync::mpsc::channel();
-    std::thread::spawn(move || tell.send(look()));
-    let silent = |_| {
-        let text = format!("cannot be looked at: a file system did not answer within {limit:?}");
-        let remedy = "`cat /proc/mounts` names the mounts, `timeout 5 stat` on each of them finds the one \
-                      that hangs";
-        Seen::of(vec![Finding::new(Grade::Failure, "silent", place, &text, remedy)])
+/// What is being looked at: at most one thread waits for a dead mount, however often it is asked.
+static LOOKS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+static LOOK_ENDED: Condvar = Condvar::new();
+
+struct OneLook(String);
+
+impl OneLook {
+    /// After the one that is under way; `None`: it does not end.
+    fn begin(of: String, limit: Duration) -> Option<OneLook> {
+        let looks = LOOKS.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = LOOK_ENDED.wait_timeout_while(looks, limit, |looks| looks.contains(&of));
+        let (mut looks, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        looks.insert(of.clone()).then(|| OneLook(of))
+    }
+}
+
+impl Drop for OneLook {
+    fn drop(&mut self) {
+        LOOKS.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+        LOOK_ENDED.notify_all();
+    }
+}
+
+/// A look on a thread of its own; its silence is a finding, and the thread is left behind. `of`:
+/// makes it one with others that look at the same.
+fn limited(
+    of: &Paths,
+    place: &str,
+    limit: Duration,
+    look: impl FnOnce() -> Seen + Send + 'static,
+) -> Seen {
+    let found = |check: &str, text: &str, remedy: &str| {
+        Seen::of(vec![Finding::new(Grade::Failure, check, place, text, remedy)])
     };
-    told.recv_timeout(limit).unwrap_or_else(silent)
+    let (tell, told) = std::sync::mpsc::channel();
+    let answer = match OneLook::begin(format!("{} {place}", of.lib.display()), limit) {
+        Some(one) => {
+            std::thread::spawn(move || {
+                let seen = look();
+                drop(one);
+                tell.send(seen)
+            });
+            told.recv_timeout(limit)
+        }
+        None => Err(RecvTimeoutError::Timeout),
+    };
+    match answer {
+        Ok(seen) => seen,
+        Err(RecvTimeoutError::Timeout) => {
+            let text =
+                format!("cannot be looked at: a file system did not answer within {limit:?}");
+            let remedy = "`cat /proc/mounts` names the mounts, `timeout 5 stat` on each of them \
+                          finds the one that hangs";
+            found("silent", &text, remedy)
+        }
+        Err(RecvTimeoutError::Disconnected) => {
+            let text =
+                "cannot be looked at: the look itself has failed, which is a mistake of Lockstep";
+            let remedy = "report it with the output of this command, and daemon.log";
+            found("look-failed", text, remedy)
+        }
+    }
 }
 
 /// What this machine says of itself, and of the module or of all that are installed.
 pub fn look(paths: &Paths, module: Option<&ModuleName>) -> Result<Response, Refusal> {
     let clock = format!("{:.6}", jiff::Timestamp::now());
     let own = paths.clone();
-    let mut seen = limited("this node", LOOK_LIMIT, move || Seen::of(node::look(&own)));
+    let mut seen = limited(paths, "this node", LOOK_LIMIT, move || Seen::of(node::look(&own)));
     let store = ModuleStore::new(paths.clone());
     let installed = store.list().map_err(|error| offline::refusal(&error))?;
     let known = |name: &ModuleName| installed.iter().any(|module| module.name == *name);
@@ -67,9 +121,9 @@ pub fn look(paths: &Paths, module: Option<&ModuleName>) -> Result<Response, Refu
     }
     for installed in installed.into_iter().filter(|one| module.is_none_or(|m| one.name == *m)) {
         let place = format!("module {}", installed.name);
-        let (paths, store) = (paths.clone(), store.clone());
-        let look = move || module::look(&paths, &store, &installed);
-        let found = limited(&place, LOOK_LIMIT, look);
+        let (own, store) = (paths.clone(), store.clone());
+        let look = move || module::look(&own, &store, &installed);
+        let found = limited(paths, &place, LOOK_LIMIT, look);
         seen.findings.extend(found.findings);
         seen.owners.extend(found.owners);
     }

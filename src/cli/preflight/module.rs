@@ -44,10 +44,20 @@ pub(super) fn look(paths: &Paths, store: &ModuleStore, installed: &Installed) ->
     if let Some(text) = port_taken(paths, &active) {
         say(Grade::Failure, "port", &text, "ss -ulpn names the process: end it, or move it");
     }
-    for service in services(&active.config) {
-        if units::is_enabled(&service) {
-            let text = format!("its service {}", units::starts_at_boot(&service));
-            say(Grade::Failure, "autostart", &text, &units::disable(&service));
+    let services = services(&active.config);
+    for (service, enabled) in services.iter().zip(units::enabled(&services)) {
+        match enabled {
+            Some(true) => {
+                let text = format!("its service {}", units::starts_at_boot(service));
+                say(Grade::Failure, "autostart", &text, &units::disable(service));
+            }
+            Some(false) => {}
+            None => {
+                let text =
+                    format!("systemd does not say in time whether it starts {service} at boot too");
+                let remedy = "timeout 5 systemctl is-system-running";
+                say(Grade::Warning, "systemd", &text, remedy);
+            }
         }
     }
     scripts(&active.dir.join("bin"), &mut findings);

@@ -1,10 +1,11 @@
 //! The machine: rights, kernel, disks, addresses, certificate.
 use super::super::cluster::own_addresses;
-use crate::api::{CERTIFICATE_DAYS, Finding, Grade, renewal};
+use crate::api::{Finding, Grade};
 use crate::capture::ring::Ring;
 use crate::config::cluster::ClusterConfig;
 use crate::config::paths::Paths;
-use crate::trust::{self, Pki};
+use crate::trust::{self, CERTIFICATE_DAYS, Pki, days_left, renewal};
+use jiff::Timestamp;
 use std::fs::OpenOptions;
 use std::path::Path;
 
@@ -82,7 +83,7 @@ fn membership(paths: &Paths, findings: &mut Vec<Finding>) {
             return;
         }
     };
-    let left = pki.expires().duration_since(jiff::Timestamp::now()).as_hours() / 24;
+    let left = days_left(pki.expires(), Timestamp::now());
     let remedy = renewal(pki.node(), trust::keeps_key(pki.dir()));
     findings.extend(certificate(&paths.pki().join("node.crt"), left, &remedy));
     let own = own_addresses();
@@ -124,7 +125,7 @@ mod tests {
         let node = crate::model::NodeName::new("n1").unwrap();
         for keeps_key in [true, false] {
             let text = renewal(&node, keeps_key);
-            assert_eq!(text.contains("copy ca.key"), keeps_key, "{text}");
+            assert_eq!(text.contains("copy ca.key and certified"), keeps_key, "{text}");
             let (_, join) = text.split_once("here lockstep ").unwrap();
             let join = join.split(',').next().unwrap().replace("ADDRESS", "192.0.2.1");
             let words = join.split_whitespace().map(Into::into);

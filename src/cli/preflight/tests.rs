@@ -96,14 +96,30 @@ fn what_does_not_answer_is_a_finding() {
         let _ = held.recv();
         Seen::default()
     };
-    let seen = limited("module web", Duration::from_millis(20), look);
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    let short = Duration::from_millis(20);
+    let seen = limited(&paths, "module web", short, look);
     assert_eq!(
         (seen.findings[0].grade, seen.findings[0].check.as_str()),
         (Grade::Failure, "silent")
     );
+    // However often it is asked: one thread waits.
+    let again = limited(&paths, "module web", Duration::from_secs(1), Seen::default);
+    assert_eq!(again.findings.first().map(|one| one.check.as_str()), Some("silent"));
     drop(hold);
-    let quick = limited("module web", Duration::from_secs(10), Seen::default);
+    let quick = limited(&paths, "module web", Duration::from_secs(10), Seen::default);
     assert!(quick.findings.is_empty());
+}
+
+#[test]
+fn a_look_that_fails_is_not_a_silent_file_system() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = Paths::below(dir.path());
+    for _ in 0..2 {
+        let failed = limited(&paths, "m", Duration::from_secs(10), || panic!("broken"));
+        assert_eq!(failed.findings[0].check, "look-failed");
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The zip file of a snapshot, made in memory. What looks like a key does not get in.
-use super::secrets::Secrets;
+use super::secrets::Mask;
 use crate::config::archive::EXPANDED;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -18,13 +18,13 @@ pub struct Archive {
     zip: ZipWriter<Cursor<Vec<u8>>>,
     taken: BTreeSet<String>,
     error: Option<String>,
-    secrets: Secrets,
+    mask: Mask,
 }
 
 impl Archive {
-    pub fn new(secrets: Secrets) -> Archive {
+    pub fn new(mask: Mask) -> Archive {
         let zip = ZipWriter::new(Cursor::new(Vec::new()));
-        Archive { zip, taken: BTreeSet::new(), error: None, secrets }
+        Archive { zip, taken: BTreeSet::new(), error: None, mask }
     }
 
     pub fn text(&mut self, name: &str, text: &str) {
@@ -75,7 +75,7 @@ impl Archive {
             false if name.ends_with(EXPANDED) => {
                 b"left out: it is made of userconfig.xml\n".to_vec()
             }
-            false => self.secrets.hide(bytes, name.ends_with(".xml")),
+            false => self.mask.hide(bytes, name.ends_with(".xml")),
         };
         if !self.taken.insert(name.to_owned()) {
             return;

@@ -47,7 +47,7 @@ pub fn snapshot(context: &mut Context<'_>, file: Option<PathBuf>) -> Result<u8, 
     }
     let modules = meant(context)?;
     let file = file.unwrap_or_else(|| PathBuf::from(file_name(context.module.as_ref())));
-    let mut archive = Archive::new(secrets(&context.paths)?);
+    let mut archive = Archive::new(secrets(&context.paths)?.mask().map_err(failed)?);
     archive.text("README.txt", README);
     node(&mut archive);
     state(context, &mut archive);

@@ -3,12 +3,13 @@
 //!
 //! A file with a mistake in it is what a snapshot is made for, so XML is taken tag by tag and never
 //! refused.
+use aho_corasick::{AhoCorasick, MatchKind};
 use regex::bytes::{Captures, Regex};
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 /// What stands in their place.
-const MASK: &[u8] = b"***";
+const MASK: &str = "***";
 /// Shorter ones are masked in their attribute alone: they are a part of everything.
 const BYTES_MIN: usize = 4;
 
@@ -25,6 +26,9 @@ impl Secrets {
     pub fn learn(&mut self, name: &str, value: &str) {
         if speaks_of_secrets(name) && value.len() >= BYTES_MIN {
             self.0.insert(value.to_owned());
+            // As logs and states have it.
+            let quoted = serde_json::Value::from(value).to_string();
+            self.0.insert(quoted[1..quoted.len() - 1].to_owned());
         }
     }
 
@@ -38,16 +42,24 @@ impl Secrets {
         });
     }
 
+    /// # Errors
+    /// They cannot all be looked for; one sentence.
+    pub fn mask(&self) -> Result<Mask, String> {
+        // One may be the beginning of another.
+        let mut all = AhoCorasick::builder();
+        let all = all.match_kind(MatchKind::LeftmostLongest).build(&self.0);
+        all.map(Mask).map_err(|error| format!("cannot look for secret values: {error}"))
+    }
+}
+
+/// Takes secrets out of files.
+pub struct Mask(AhoCorasick);
+
+impl Mask {
     /// `xml`: attributes are masked whatever their length.
     pub fn hide(&self, bytes: &[u8], xml: bool) -> Vec<u8> {
         let masked = if xml { each_secret(bytes, |_| {}) } else { bytes.to_vec() };
-        // The longer first: one may be the beginning of another.
-        let mut known: Vec<String> = self.0.iter().map(|value| regex::escape(value)).collect();
-        known.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        match Regex::new(&known.join("|")) {
-            Ok(all) if !known.is_empty() => all.replace_all(&masked, MASK).into_owned(),
-            _ => masked,
-        }
+        self.0.replace_all_bytes(&masked, &vec![MASK; self.0.patterns_len()])
     }
 }
 
@@ -64,7 +76,7 @@ fn each_secret(text: &[u8], mut look: impl FnMut(&[u8])) -> Vec<u8> {
                 return found[0].to_vec();
             }
             look(value(found));
-            [&found[1], &found[2], b"\"", MASK, b"\""].concat()
+            [&found[1], &found[2], b"\"", MASK.as_bytes(), b"\""].concat()
         });
         replaced.into_owned()
     };
@@ -98,7 +110,7 @@ mod tests {
             <mail password_file="/etc/p"/><macro name="PORT" value="5432"/>"#;
         let mut secrets = Secrets::default();
         secrets.learn_xml(xml);
-        let shown = String::from_utf8(secrets.hide(xml, true)).unwrap();
+        let shown = String::from_utf8(secrets.mask().unwrap().hide(xml, true)).unwrap();
         assert_eq!(
             shown,
             r#"<safe><macro value="***" name="DB_Password"/>
@@ -109,7 +121,8 @@ mod tests {
         secrets.learn("PGPASSWORD", "hunter2-long");
         secrets.learn("PGHOST", "db.example.org");
         let log = b"\xff login hunter2-long hunter2 a&b > \"c\" x1 db.example.org";
-        assert_eq!(secrets.hide(log, false), b"\xff login *** *** *** x1 db.example.org");
-        assert_eq!(Secrets::default().hide(b"<a", true), b"<a");
+        let mask = secrets.mask().unwrap();
+        assert_eq!(mask.hide(log, false), b"\xff login *** *** *** x1 db.example.org");
+        assert_eq!(Secrets::default().mask().unwrap().hide(b"<a", true), b"<a");
     }
 }

@@ -26,10 +26,12 @@ fn filled(paths: &Paths) {
     let edited = paths.module_edited(&module());
     let xml = edited.join("conf/userconfig.xml");
     let text = std::fs::read_to_string(&xml).unwrap();
-    let macro_ = "<macro value='hunter2' name=\"DB_PASSWORD\"/>\n  <service";
+    let macro_ = "<macro value='hunter2' name=\"DB_PASSWORD\"/>\n  \
+                  <macro value='p\"w\\d' name=\"OTHER_PASSWORD\"/>\n  <service";
     std::fs::write(&xml, text.replacen("<service", macro_, 1)).unwrap();
     let said = lockstep("printe -m web login with hunter2 refused", paths);
     assert_eq!(said.code, 0);
+    assert_eq!(lockstep("printe -m web login with p\"w\\d too", paths).code, 0);
     let active = paths.module_active(&module()).join("conf");
     std::fs::create_dir_all(&active).unwrap();
     std::fs::write(active.join("safeconf.xml"), "<x value=\"only here 4711\"/>").unwrap();
@@ -66,7 +68,7 @@ fn a_snapshot_has_what_explains_and_nothing_that_opens() {
     assert!(log.contains("it broke"), "{log}");
     for (name, bytes) in &found {
         let text = String::from_utf8_lossy(bytes);
-        for secret in ["PRIVATE KEY", "hunter2", "secret bytes", "4711"] {
+        for secret in ["PRIVATE KEY", "hunter2", "p\"w", "w\\", "secret bytes", "4711"] {
             assert!(!text.contains(secret), "{secret} in {name}");
         }
         assert!(!name.contains("pki"), "{name}");

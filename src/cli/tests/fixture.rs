@@ -157,7 +157,9 @@ impl Remote for Others {
     }
     fn call(&self, node: NodeName, request: Request) -> BoxFuture<'_, Result<Response, String>> {
         let answer = match request.command {
-            Command::Stop | Command::Preflight => Err("no connection".to_owned()),
+            Command::Stop | Command::Shutdown | Command::Preflight => {
+                Err("no connection".to_owned())
+            }
             _ => Ok(Response::ok_with(format!("hello from {node}"))),
         };
         Box::pin(async { answer })

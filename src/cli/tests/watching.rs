@@ -55,14 +55,26 @@ fn only_a_daemon_that_does_not_answer_is_down() {
     std::fs::create_dir_all(&paths.run).unwrap();
     let listener = std::os::unix::net::UnixListener::bind(paths.daemon_socket()).unwrap();
     let answering = std::thread::spawn(move || {
-        let (stream, _) = listener.accept().unwrap();
-        let mut asked = String::new();
-        BufReader::new(&stream).read_line(&mut asked).unwrap();
-        (&stream).write_all(b"nonsense\n").unwrap();
+        for _ in 0..2 {
+            let (stream, _) = listener.accept().unwrap();
+            let mut asked = String::new();
+            BufReader::new(&stream).read_line(&mut asked).unwrap();
+            (&stream).write_all(b"nonsense\n").unwrap();
+        }
+        // Killed before it has read: a reset.
+        drop(listener.accept().unwrap());
     });
     let ran = lockstep("metrics", &paths);
-    answering.join().unwrap();
     assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{}", ran.err);
+    // But old numbers must not pass for those of now.
+    let file = dir.path().join("x.prom");
+    for _ in 0..2 {
+        std::fs::write(&file, "old").unwrap();
+        let ran = lockstep(&format!("metrics --output {}", file.display()), &paths);
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(ran.code == 1 && text.contains("\nlockstep_up 0\n"), "{text}: {}", ran.err);
+    }
+    answering.join().unwrap();
 }
 
 #[test]

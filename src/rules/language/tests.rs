@@ -147,6 +147,10 @@ fn effects_and_what_is_not_supported() {
     let notes: Vec<bool> =
         rules.iter().map(|rule| crate::rules::unsupported(rule).is_some()).collect();
     assert_eq!(notes, [false, true, true]);
+    for told in ["splitbrain.uptodate", "connections.10.0.0.9", "heartbeat.a", "proc.db"] {
+        let rules = parse(&format!("a: if (a.b) then {told} = up;")).expect("a rule");
+        assert!(crate::rules::unsupported(&rules[0]).is_some(), "{told}");
+    }
     for action in Action::ALL {
         let text = format!("a: if (a.b) then {}();", action.as_str());
         assert_eq!(parse(&text).expect("a rule")[0].effect, Effect::Act(action));
