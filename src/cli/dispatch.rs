@@ -254,7 +254,7 @@ fn level(context: &mut Context<'_>) -> Result<u8, Refusal> {
 fn paths(context: &mut Context<'_>) -> u8 {
     let safe = context.paths.safe();
     let mut text = format!("SAFE={0}\nSAFEBIN={0}\n", safe.display());
-    text.push_str(&format!("SAFEVAR={}\n", context.paths.lib.display()));
+    text.push_str(&format!("SAFEVAR={}\n", context.paths.log.display()));
     if let Some(module) = &context.module {
         let active = context.paths.module_active(module);
         text.push_str(&format!("SAFEMODULE={module}\n"));

@@ -177,8 +177,10 @@ fn own_text(cx: &Context, own: &Side) -> String {
     let (peer, module) = (&cx.policy.peer, &cx.policy.module);
     match own.copy {
         CopyState::Unknown => format!(
-            "{ALONE_WAIT}. This copy was never mirrored: `lockstep prim -m {module}` on the node \
-             with the good copy, then `lockstep second -m {module}` on the other"
+            "Data may be not uptodate for replicated directories: this copy was never mirrored. On \
+             the node with the good copy `lockstep prim -m {module}`, then on the other one \
+             `lockstep second -m {module}` (one that waits follows by itself): what only that one \
+             has is lost"
         ),
         CopyState::Incomplete => format!(
             "Data may be inconsistent for replicated directories (stopped during reintegration). \

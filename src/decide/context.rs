@@ -9,7 +9,7 @@ use super::walk::{Kind, Step, Walk};
 use super::witness::Witness;
 use super::words::{Action, Ending, Job, Moment, Policy, Refusal, StartKind, Word};
 use crate::model::{
-    EngineEvent, EngineMode, EngineSummary, NodeName, PeerMessage, Readiness, Role, State,
+    EngineEvent, EngineMode, EngineSummary, NodeName, PeerMessage, Readiness, Role, Side, State,
 };
 
 /// What a report would say; a new one goes out when this changes.
@@ -90,6 +90,11 @@ impl Context {
 
     pub(super) fn idle(&self) -> bool {
         self.walk.is_none()
+    }
+
+    /// The own copy as the engine describes it, or described it last.
+    pub(super) fn copy(&self) -> Option<&Side> {
+        self.facts.engine.side().or(self.memory.side.as_ref())
     }
 
     pub(super) fn failover(&self) -> bool {

@@ -83,10 +83,9 @@ impl Machine {
                 cx.overtake(Ending::Stop, 0);
             }
             Step::TakeAddress => {
-                let text = format!("virtual address not taken: {reason}");
-                cx.log('C', "vip-refused", text.clone());
-                cx.because(text.clone());
-                cx.overtake(Ending::Wait { reason: text, wakeup: true, rule: false }, 0);
+                cx.log('C', "vip-refused", reason.clone());
+                cx.because(reason.clone());
+                cx.overtake(Ending::Wait { reason, wakeup: true, rule: false }, 0);
             }
             Step::StartEngine => {
                 let text = format!("the engine could not be started: {reason}");

@@ -5,7 +5,7 @@ use super::facts::Engine;
 use super::memory::Memory;
 use super::walk::Kind;
 use super::words::{Action, Ending, Refusal, StartKind, Wish, Word};
-use crate::model::Role;
+use crate::model::{CopyState, Role};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stop {
@@ -106,6 +106,12 @@ pub(super) fn possible(cx: &Context, start: StartKind) -> Result<(), Refusal> {
     match start {
         StartKind::Prim { .. } if known && cx.facts.peer.leads() => {
             Err(Refusal::PeerPrimary(peer.clone()))
+        }
+        // What the last engine said of the copy; only another engine could know better.
+        StartKind::Prim { force: false }
+            if cx.copy().is_some_and(|side| side.copy == CopyState::Incomplete) =>
+        {
+            Err(Refusal::Incomplete(peer.clone()))
         }
         StartKind::Second { discard: false, .. } if let Some(text) = &cx.fork => {
             Err(Refusal::WouldLose(text.clone()))

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const QUEUE: Duration = Duration::from_millis(40);
 /// In flight whatever the answers say; one more part may lie beyond, of a compared zone up to 1 MiB.
 const WINDOW_MIN: u64 = 256 << 10;
-const WINDOW_FIRST: u64 = 1 << 20;
+const WINDOW_FIRST: u64 = 512 << 10;
 const WINDOW_MAX: u64 = 16 << 20;
 
 /// Bytes of a return that the peer has not answered, and how many that may be.

@@ -56,6 +56,25 @@ fn first_start_of_two_unknown_copies_waits_for_a_person() {
 }
 
 #[test]
+fn prim_of_a_copy_whose_return_was_interrupted_is_refused_at_once() {
+    let mut world = first_start();
+    world.nodes[0].engine.data.copy = CopyState::Incomplete;
+    world.run(1_000);
+    world.wish(0, Wish::Start(StartKind::Prim { force: false }));
+    let answer = world.nodes[0].answers.last();
+    assert!(matches!(answer, Some(Err(Refusal::Incomplete(_)))), "{answer:?}");
+    world.wish(0, Wish::Stop);
+    world.run(2_000);
+    assert_eq!(world.state(0), "STOP NotReady");
+    world.wish(0, Wish::Start(StartKind::Prim { force: false }));
+    let answer = world.nodes[0].answers.last();
+    assert!(matches!(answer, Some(Err(Refusal::Incomplete(_)))), "{answer:?}");
+    world.wish(0, Wish::Start(StartKind::Prim { force: true }));
+    world.run(3_000);
+    assert_eq!(world.state(0), "PRIM Ready");
+}
+
+#[test]
 fn prim_in_a_blocked_start_decides_and_the_other_follows() {
     let mut world = first_start();
     world.wish(0, Wish::Start(StartKind::Prim { force: false }));
