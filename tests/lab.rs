@@ -1,6 +1,7 @@
 //! The lab keeps its promises: nodes are apart, a power cut loses exactly what was not synced, a
-//! pause pauses, a cut cuts, the outside sees what a node sees, and nothing is left behind.
-//! Nodes run without daemon in all tests but the last; what the program does is tested in `tests/cluster`.
+//! pause pauses, a cut cuts, the outside sees what a node sees, and nothing is left behind. Nodes
+//! run without daemon in all tests but the last; what the program does is tested in
+//! `tests/cluster`.
 #[path = "support/lab.rs"]
 mod support;
 use std::fs;

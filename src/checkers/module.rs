@@ -2,10 +2,10 @@
 //! of this node is asked of the hub; one elsewhere by what load balancers ask too, `ready.txt`,
 //! over HTTP or HTTPS.
 //!
-//! HTTPS trusts the authorities of this system and nobody else, for the name or address that `addr=`
-//! gives: the configuration has no place for another one. The cluster's own authority vouches for
-//! nodes towards each other and for no web server. They are read at each look, so that a renewed or
-//! added one counts without a restart.
+//! HTTPS trusts the authorities of this system and nobody else, for the name or address that
+//! `addr=` gives: the configuration has no place for another one. The cluster's own authority
+//! vouches for nodes towards each other and for no web server. They are read at each look, so that
+//! a renewed or added one counts without a restart.
 use super::Neighbour;
 use super::steady::{Check, Look};
 use super::tcp::{connect, place};

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Readers see the old bytes or the new ones. The draft beside the file is made anew, so a link that
-/// somebody has put there is not followed; it does not end as the file does, which is what
+/// Readers see the old bytes or the new ones. The draft beside the file is made anew, so a link
+/// that somebody has put there is not followed; it does not end as the file does, which is what
 /// collectors look for.
 pub fn replace(file: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut draft = file.as_os_str().to_owned();

@@ -1,5 +1,5 @@
-//! `_rfs_callback` (`rfs scripts="on"`): the module lets go of what it holds of a copy that is about
-//! to be overwritten. Unlike other scripts its exit code is heard: non-zero is an error.
+//! `_rfs_callback` (`rfs scripts="on"`): the module lets go of what it holds of a copy that is
+//! about to be overwritten. Unlike other scripts its exit code is heard: non-zero is an error.
 //!
 //! ```text
 //! edge                                                          call-back        non-zero

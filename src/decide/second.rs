@@ -135,9 +135,9 @@ impl Second {
         }
     }
 
-    /// This copy lacks what the other side acknowledged alone: durably, so that it does not lead when
-    /// that side cannot be heard any more. Only of an engine without a session, which has told its
-    /// own history since it follows.
+    /// This copy lacks what the other side acknowledged alone: durably, so that it does not lead
+    /// when that side cannot be heard any more. Only of an engine without a session, which has told
+    /// its own history since it follows.
     fn record_what_it_lacks(&mut self, cx: &mut Context) {
         let detached = cx.facts.engine.mode() == Some(EngineMode::FollowingDetached);
         if !self.lacks && detached && cx.facts.engine.is_current() && went_on(cx) {

@@ -1,10 +1,10 @@
-//! `rfs reidetail="on"`: which files a return looked at and what of them it sent, a line for each in
-//! the log of the node that sends.
+//! `rfs reidetail="on"`: which files a return looked at and what of them it sent, a line for each
+//! in the log of the node that sends.
 //!
 //! A line is written when nothing of the file is left to be sent; one that the application changes
-//! meanwhile may have a second line. After [`LINES_MAX`] lines the rest of the files is counted, and
-//! told in one line at the end: a return of a million files must not push everything else out of
-//! the log.
+//! meanwhile may have a second line. After [`LINES_MAX`] lines the rest of the files is counted,
+//! and told in one line at the end: a return of a million files must not push everything else out
+//! of the log.
 use super::run::Engine;
 use crate::history::ObjectKey;
 use crate::model::EngineEvent;

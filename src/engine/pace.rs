@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 /// Time in queues that a return may cost a live operation.
 const QUEUE: Duration = Duration::from_millis(40);
-/// In flight whatever the answers say; one more part may lie beyond, of a compared zone up to 1 MiB.
+/// In flight whatever the answers say; one more part may lie beyond, of a compared zone up to 1
+/// MiB.
 const WINDOW_MIN: u64 = 256 << 10;
 const WINDOW_FIRST: u64 = 512 << 10;
 const WINDOW_MAX: u64 = 16 << 20;

@@ -171,8 +171,8 @@ pub enum EngineCommand {
     /// Fail every held request (rule A6), before the force pass of the stop scripts, and every
     /// change from now on, as `Fence`: what would be held next could not be ended either.
     FailHeld,
-    /// Say what only this copy changed, for a person. Answered by `ChangesNamed`, after seconds in a
-    /// big tree.
+    /// Say what only this copy changed, for a person. Answered by `ChangesNamed`, after seconds in
+    /// a big tree.
     NameChanges,
     /// Give the part back: finish what is under way, make it durable. The directories stay covered
     /// read-only until `Shutdown`, so that they are never bare while the module runs. Answered by

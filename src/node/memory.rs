@@ -1,9 +1,9 @@
 //! The control memory of a module: what the daemon must know after its own death, after a reboot
 //! and after a power cut.
 //!
-//! One small file, `lockstep control 1 <crc32> <length>` and JSON, replaced by write, fsync, rename,
-//! fsync of the directory. What only the death of the daemon must not lose is written without the
-//! two fsyncs. On a full disk it takes the reserve of its folder.
+//! One small file, `lockstep control 1 <crc32> <length>` and JSON, replaced by write, fsync,
+//! rename, fsync of the directory. What only the death of the daemon must not lose is written
+//! without the two fsyncs. On a full disk it takes the reserve of its folder.
 use super::classes::Switched;
 use super::clock;
 use crate::config::paths::Paths;

@@ -54,7 +54,8 @@ pub struct Watching {
     pub(super) classes: Vec<(When, u64, Running)>,
     /// Number of the newest watch.
     newest: u64,
-    /// Nothing has been started or stopped since this daemon began: what it adopts has long started.
+    /// Nothing has been started or stopped since this daemon began: what it adopts has long
+    /// started.
     adopts: bool,
     /// Why a resource is down, as its checker says.
     whys: BTreeMap<String, String>,

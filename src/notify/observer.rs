@@ -1,4 +1,5 @@
-//! What is a notification: two looks at the node are compared. No clock, no socket; `now` is handed in.
+//! What is a notification: two looks at the node are compared. No clock, no socket; `now` is handed
+//! in.
 //!
 //! | code | told when | told again |
 //! |---|---|---|

@@ -39,8 +39,8 @@ fn node_element(node: &NodeName, address: IpAddr) -> String {
     }
 }
 
-/// `text` with `node` on each of `lans`, in place of an entry of the same name there. Everything else,
-/// comments and layout included, stays as its author wrote it.
+/// `text` with `node` on each of `lans`, in place of an entry of the same name there. Everything
+/// else, comments and layout included, stays as its author wrote it.
 pub(super) fn with_node(
     text: &str,
     node: &NodeName,

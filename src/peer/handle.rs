@@ -325,8 +325,8 @@ async fn attempt(
     answer
 }
 
-/// A request that nobody waits for any more is taken back, as far as it has not arrived yet: it must
-/// not come out of a slow lan later, after newer ones.
+/// A request that nobody waits for any more is taken back, as far as it has not arrived yet: it
+/// must not come out of a slow lan later, after newer ones.
 struct Withdrawn(quinn::SendStream);
 
 impl Drop for Withdrawn {

@@ -104,9 +104,10 @@ impl RuleSet {
     }
 }
 
-/// The user's rules beside the built-in ones, or in their place: all of them with
-/// `extends="no"`, one where the label is the same. Of its own, too, the later replaces. A wait still ends by itself with
-/// `extends="no"` (a module that never goes on again helps nobody), only `disable` ends that.
+/// The user's rules beside the built-in ones, or in their place: all of them with `extends="no"`,
+/// one where the label is the same. Of its own, too, the later replaces. A wait still ends by
+/// itself with `extends="no"` (a module that never goes on again helps nobody), only `disable` ends
+/// that.
 pub fn combine<'a>(builtin: Vec<Rule>, users: impl IntoIterator<Item = UserRules<'a>>) -> RuleSet {
     let mut rules = builtin;
     let mut own: Vec<Rule> = Vec::new();

@@ -140,7 +140,8 @@ impl Authority {
     }
 
     /// Certifies the key of `request_der` (PKCS #10) for `node`, keeps a record of it, and returns
-    /// the certificate as PEM. Only the key is taken from the request; every name and right in it is ours.
+    /// the certificate as PEM. Only the key is taken from the request; every name and right in it
+    /// is ours.
     pub fn sign(&self, request_der: &[u8], node: &NodeName) -> Result<String, TrustError> {
         if request_der.len() > REQUEST_MAX {
             return Err(TrustError::Request { why: format!("longer than {REQUEST_MAX} bytes") });

@@ -38,8 +38,8 @@ pub struct Pki {
 }
 
 impl Pki {
-    /// Reads `ca.crt`, `node.crt` and `node.key` from `dir` and checks that they belong together.
-    /// A certificate whose time is over loads all the same ([`Pki::expires`] tells): peers refuse it.
+    /// Reads `ca.crt`, `node.crt` and `node.key` from `dir` and checks that they belong together. A
+    /// certificate whose time is over loads all the same ([`Pki::expires`] tells): peers refuse it.
     pub fn load(dir: &Path) -> Result<Pki, TrustError> {
         let path = dir.join(NODE_CERTIFICATE);
         if !path.exists() {

@@ -39,7 +39,8 @@ pub enum LinkEvent {
 }
 
 /// Starts listening in the network namespace of the calling thread. The stream ends when the
-/// receiver is dropped. At most 256 events wait; a slow reader gets `Missed`, never a growing queue.
+/// receiver is dropped. At most 256 events wait; a slow reader gets `Missed`, never a growing
+/// queue.
 pub fn events() -> io::Result<mpsc::Receiver<LinkEvent>> {
     let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
     let (connection, handle, mut messages) = rtnetlink::new_multicast_connection(&groups)?;

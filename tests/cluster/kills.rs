@@ -59,8 +59,8 @@ fn the_engine_of_the_secondary_dies() {
     cluster.check_copies();
 }
 
-/// The engine of the secondary hangs, and its daemon lives: the application of the primary waits for
-/// no longer than it takes to replace that engine.
+/// The engine of the secondary hangs, and its daemon lives: the application of the primary waits
+/// for no longer than it takes to replace that engine.
 #[test]
 fn the_engine_of_the_secondary_hangs() {
     let Some(mut cluster) = Cluster::started("hang", Wish::default()) else { return };

@@ -147,8 +147,8 @@ fn a_paused_primary_does_not_overwrite_its_successor() {
     cluster.check_copies();
 }
 
-/// The secondary's disk is full, the one with its own memory: the application goes on, and with room
-/// again the node is stopped, started and level.
+/// The secondary's disk is full, the one with its own memory: the application goes on, and with
+/// room again the node is stopped, started and level.
 #[test]
 fn a_full_disk_on_the_secondary_stops_the_secondary_only() {
     let Some(mut cluster) = Cluster::started("room", Wish::default()) else { return };

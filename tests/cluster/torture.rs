@@ -1,8 +1,8 @@
-//! S1, S4, S7 on whole nodes, for as long as somebody has patience: power cuts, deaths of engines and
-//! daemons, pauses, short cuts of the network, swaps and stops in any order and one into the other,
-//! under load. Whatever happens, the pair is whole again without a person, and nothing that was
-//! acknowledged to the client outside is missing on either copy.
-//! `bin-scripts/torture --cluster COUNT [FIRST]` runs it; the seed of a failure is printed.
+//! S1, S4, S7 on whole nodes, for as long as somebody has patience: power cuts, deaths of engines
+//! and daemons, pauses, short cuts of the network, swaps and stops in any order and one into the
+//! other, under load. Whatever happens, the pair is whole again without a person, and nothing that
+//! was acknowledged to the client outside is missing on either copy. `bin-scripts/torture --cluster
+//! COUNT [FIRST]` runs it; the seed of a failure is printed.
 use crate::fixture::{Cluster, DATA, HEART_TIMEOUT, MODULE, Wish};
 use crate::kills::{daemon, kill};
 use crate::random::{Random, tell};

@@ -34,7 +34,8 @@ fn change_pages_below(node: &Node, file: &str, seed: u64, mib: u64) -> u64 {
     changed * 4096
 }
 
-/// `follower` returns to `leader`: the plan, and the bytes that travelled as the leader counts them.
+/// `follower` returns to `leader`: the plan, and the bytes that travelled as the leader counts
+/// them.
 pub fn return_bytes(leader: &mut Node, follower: &mut Node) -> (Plan, u64) {
     follower.start();
     follower.follow(false);
@@ -126,7 +127,8 @@ fn only_changed_pages_travel_after_the_primary_died() {
     assert!(bytes > 0 && bytes <= limit, "{bytes} bytes travelled, at most {limit} are promised");
 }
 
-/// The same when the only member was stopped and started: its marks were on disk before the changes.
+/// The same when the only member was stopped and started: its marks were on disk before the
+/// changes.
 #[test]
 fn only_changed_pages_travel_after_the_only_member_was_stopped() {
     let mut pair = Pair::mirrored(Level::Mirror);
@@ -146,8 +148,8 @@ fn only_changed_pages_travel_after_the_only_member_was_stopped() {
     assert!(bytes > 0 && bytes <= limit, "{bytes} bytes travelled, at most {limit} are promised");
 }
 
-/// The same when both nodes were stopped in order and the one that starts first writes: what stopped
-/// in sync is not compared as a whole, whichever node leads.
+/// The same when both nodes were stopped in order and the one that starts first writes: what
+/// stopped in sync is not compared as a whole, whichever node leads.
 #[test]
 fn only_changed_pages_travel_after_both_were_stopped() {
     for primary_returns_first in [true, false] {

@@ -1,4 +1,5 @@
-//! Who leads: going alone, taking over, meeting, and what the operator says where a person is asked.
+//! Who leads: going alone, taking over, meeting, and what the operator says where a person is
+//! asked.
 use super::node::{Mode, mark_recent};
 use super::world::{Session, World, holds};
 use lockstep::history::{Leads, discard, handshake, who_must_lead};

@@ -1,7 +1,7 @@
 //! What is measured: small programs that do to a directory what applications do.
 //!
-//! Each runs for a time, or over a fixed amount where the disk would fill. What a workload left in the page cache is written out, unmeasured,
-//! before the next one begins.
+//! Each runs for a time, or over a fixed amount where the disk would fill. What a workload left in
+//! the page cache is written out, unmeasured, before the next one begins.
 use super::content::{BLOCK, Noise, PAGE, Pages, lay};
 use super::interrupt;
 use super::measure::{Histogram, Sample};
