@@ -79,7 +79,6 @@ impl Engine {
         self.leader.session = Session::InSync;
         self.mode = EngineMode::LeadingMirror;
         self.compared();
-        self.tell_detail(true);
         self.tell_progress(true);
         self.leader.ret = None;
         self.leader.idle = self.objects.idle();

@@ -258,7 +258,6 @@ impl Engine {
         if let Some(ret) = &mut self.leader.ret {
             ret.progress_this_round = worked;
         }
-        self.tell_detail(false);
         self.tell_progress(false);
     }
 
@@ -487,6 +486,7 @@ impl Engine {
         if !due {
             return;
         }
+        self.tell_detail(finished);
         if let Some(mut progress) = self.progress() {
             progress.finished = finished;
             if let Some(ret) = &mut self.leader.ret {

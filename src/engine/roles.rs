@@ -47,9 +47,10 @@ impl Engine {
             }
             EngineCommand::Fence => {
                 self.leader.fenced = true;
+                // Before the answer: who gives way decides by it.
                 self.status();
                 self.tell(EngineEvent::Fenced);
-                Ok(())
+                return;
             }
             EngineCommand::FailHeld => {
                 self.leader.fenced = true;
