@@ -50,6 +50,13 @@ pub struct ModuleView {
     pub loops_max: u32,
 }
 
+impl ModuleView {
+    /// Last thing the engine said; `None` while none runs.
+    pub fn engine_status(&self) -> Option<&EngineStatus> {
+        self.replication.as_ref()?.status.as_ref()
+    }
+}
+
 #[cfg(test)]
 impl ModuleView {
     /// `web` on `node`: PRIM Ready with an in-sync `peer`.

@@ -1,5 +1,6 @@
 //! A configuration for a module that runs: mistakes first, then what needs a stop, then it acts.
 use super::context::usage;
+use super::lists::short;
 use super::offline::{lines, refusal};
 use crate::api::response::code;
 use crate::api::{Command, Exit, Refusal, Request, Response};
@@ -52,10 +53,10 @@ fn apply(
         return Ok(Response::ok_with(format!("module {module} runs with it already")));
     }
     let applied = store.configure_live(module).map_err(|error| refusal(&error))?;
-    let digest = applied.digest.get(..12).unwrap_or(&applied.digest);
     Ok(Response::ok_with(format!(
-        "{}module {module} configured, digest {digest}, while it runs: nothing was restarted",
-        lines(&applied.notes)
+        "{}module {module} configured, digest {}, while it runs: nothing was restarted",
+        lines(&applied.notes),
+        short(&applied.digest)
     )))
 }
 

@@ -4,6 +4,7 @@
 //! Two doors lead here. The command line comes directly, with or without a daemon. The daemon
 //! comes for requests of other nodes and, after it has made sure that no running module forbids
 //! it, for [`Command::Config`], [`Command::Import`] and [`Command::Uninstall`].
+use super::lists::short;
 use crate::api::response::code;
 use crate::api::view::ModuleSummary;
 use crate::api::{Command, ConfigView, Data, Exit, Refusal, Request, Response, VersionView};
@@ -132,21 +133,21 @@ fn restore(store: &ModuleStore, module: &ModuleName, version: &str) -> Result<Re
     let kept = restored.kept.map(|kept| {
         format!("the edited copy, which was never applied, is kept as {}\n", kept.display())
     });
-    let digest = restored.digest.get(..12).unwrap_or(&restored.digest);
     Ok(Response::ok_with(format!(
-        "{}the edited copy of module {module} is {} again, digest {digest}; next: apply it on all \
+        "{}the edited copy of module {module} is {} again, digest {}; next: apply it on all \
          nodes with -H \"*\" -E {module}",
         kept.unwrap_or_default(),
-        restored.version
+        restored.version,
+        short(&restored.digest)
     )))
 }
 
 fn configure(store: &ModuleStore, module: &ModuleName) -> Result<Response, Refusal> {
     let applied = store.configure(module).map_err(|error| refusal(&error))?;
-    let digest = applied.digest.get(..12).unwrap_or(&applied.digest);
     Ok(Response::ok_with(format!(
-        "{}module {module} configured, digest {digest}",
-        lines(&applied.notes)
+        "{}module {module} configured, digest {}",
+        lines(&applied.notes),
+        short(&applied.digest)
     )))
 }
 

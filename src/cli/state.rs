@@ -213,8 +213,7 @@ fn replication_text(text: &mut String, replication: &ReplicationView) {
 }
 
 fn history(text: &mut String, view: &ModuleView) {
-    let status = view.replication.as_ref().and_then(|replication| replication.status.as_ref());
-    let Some(status) = status else { return };
+    let Some(status) = view.engine_status() else { return };
     for epoch in status.side.lineage.epochs.iter().rev().take(5) {
         let (number, node, first) = (epoch.number, &epoch.node, epoch.first_seq);
         let told = format!("epoch {number}, from operation {first}, {node}: {}", epoch.reason);
@@ -233,8 +232,8 @@ fn level_name(replication: &ReplicationView) -> String {
 
 /// How a return that is under way goes.
 pub fn return_progress(view: &ModuleView) -> Option<String> {
-    let status = view.replication.as_ref()?.status.as_ref()?;
-    status.progress.as_ref().filter(|progress| !progress.finished).map(progress_text)
+    let progress = view.engine_status()?.progress.as_ref()?;
+    Some(progress).filter(|progress| !progress.finished).map(progress_text)
 }
 
 fn progress_text(progress: &Progress) -> String {

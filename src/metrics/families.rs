@@ -3,7 +3,7 @@
 //! A family without samples is not written: what is not known is absent, never 0.
 use super::picture::{ModulePicture, Picture, ReceiverPicture};
 use super::text::{Kind, Text};
-use crate::api::{HeartbeatView, ModuleView, PeerView};
+use crate::api::{HeartbeatView, PeerView};
 use crate::model::{EngineStatus, Progress, Readiness, Role};
 use jiff::Timestamp;
 use std::fmt::Display;
@@ -245,8 +245,7 @@ fn name(module: &ModulePicture) -> &str {
 }
 
 fn status(module: &ModulePicture) -> Option<&EngineStatus> {
-    let view: &ModuleView = &module.view;
-    view.replication.as_ref()?.status.as_ref()
+    module.view.engine_status()
 }
 
 fn progress(module: &ModulePicture) -> Option<&Progress> {

@@ -64,10 +64,20 @@ impl Control {
         self.reporter.publish(report);
     }
 
+    /// What outlives the daemon, as it is now.
+    fn stored(&self) -> Stored {
+        Stored {
+            boot: self.site.boot,
+            memory: self.machine.memory().clone(),
+            settings: self.settings,
+            synced: self.synced,
+            clocks: Clocks::now(),
+            switched: self.switched.clone(),
+        }
+    }
+
     pub(super) async fn remember(&mut self, memory: Memory, durable: bool) {
-        let (boot, settings) = (self.site.boot, self.settings);
-        let (clocks, synced, switched) = (Clocks::now(), self.synced, self.switched.clone());
-        let stored = Stored { boot, memory, settings, synced, clocks, switched };
+        let stored = Stored { memory, ..self.stored() };
         let file = self.file.clone();
         let written = tokio::task::spawn_blocking(move || file.store(&stored, durable)).await;
         if let Ok(Err(error)) = written {
@@ -125,10 +135,7 @@ impl Control {
         settings: UserSettings,
         switched: Switched,
     ) -> Result<(), String> {
-        let memory = self.machine.memory().clone();
-        let (boot, clocks, synced) = (self.site.boot, Clocks::now(), self.synced);
-        let switched_to = switched.clone();
-        let stored = Stored { boot, memory, settings, synced, clocks, switched: switched_to };
+        let stored = Stored { settings, switched: switched.clone(), ..self.stored() };
         let file = self.file.clone();
         let written = tokio::task::spawn_blocking(move || file.store(&stored, true)).await;
         written.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;

@@ -93,8 +93,7 @@ pub fn measure(
 /// at it again.
 fn wait_durable(context: &mut Context<'_>) -> Result<(), Refusal> {
     let positions = |view: &ModuleView| {
-        let status = view.replication.as_ref().and_then(|r| r.status.as_ref());
-        status.map(|status| (status.acknowledged, status.durable))
+        view.engine_status().map(|status| (status.acknowledged, status.durable))
     };
     let begin = Instant::now();
     // The status is a second old at most: of the first one nothing is known yet.
@@ -132,8 +131,8 @@ fn is_back(view: &ModuleView) -> bool {
 fn told(context: &mut Context<'_>, mut view: ModuleView) -> Result<ModuleView, Refusal> {
     let begin = Instant::now();
     let finished = |view: &ModuleView| {
-        let status = view.replication.as_ref().and_then(|r| r.status.as_ref());
-        status.and_then(|status| status.progress.as_ref()).is_some_and(|p| p.finished)
+        let progress = view.engine_status().and_then(|status| status.progress.as_ref());
+        progress.is_some_and(|progress| progress.finished)
     };
     while !finished(&view) && begin.elapsed() < Duration::from_secs(2) {
         std::thread::sleep(PERIOD);

@@ -163,8 +163,7 @@ impl Picture {
         }
         let key = (view.node.clone(), view.module.clone());
         let mut meter = self.views.remove(&key).map(|seen| seen.meter).unwrap_or_default();
-        let status = view.replication.as_ref().and_then(|replication| replication.status.as_ref());
-        match status {
+        match view.engine_status() {
             Some(status) => meter.look(now, status.operations, status.bytes),
             None => meter = Meter::default(),
         }

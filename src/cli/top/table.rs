@@ -21,7 +21,7 @@ pub struct Row {
 
 impl Row {
     fn status(&self) -> Option<&EngineStatus> {
-        self.view.as_ref()?.replication.as_ref()?.status.as_ref()
+        self.view.as_ref()?.engine_status()
     }
 
     fn progress(&self) -> Option<&Progress> {
@@ -99,7 +99,7 @@ pub fn rows(views: &[(ModuleView, Option<Rate>)], silent: &[NodeName]) -> Vec<Ro
 
 /// Of a primary what is on its way, of a secondary what it is behind the primary.
 fn lag(view: &ModuleView, views: &[(ModuleView, Option<Rate>)]) -> Option<u64> {
-    let status = status(view)?;
+    let status = view.engine_status()?;
     match status.mode {
         EngineMode::LeadingMirror | EngineMode::Holding => {
             Some(status.applied.0.saturating_sub(status.acknowledged.0))
@@ -107,19 +107,11 @@ fn lag(view: &ModuleView, views: &[(ModuleView, Option<Rate>)]) -> Option<u64> {
         EngineMode::FollowingReady => {
             let other = views.iter().map(|(other, _)| other);
             let mut leads = other.filter(|o| o.module == view.module && o.state.role.is_primary());
-            let leader = status_of(leads.next()?)?;
+            let leader = leads.next()?.engine_status()?;
             Some(leader.applied.0.saturating_sub(status.applied.0))
         }
         _ => None,
     }
-}
-
-fn status(view: &ModuleView) -> Option<&EngineStatus> {
-    status_of(view)
-}
-
-fn status_of(view: &ModuleView) -> Option<&EngineStatus> {
-    view.replication.as_ref()?.status.as_ref()
 }
 
 pub fn text(rows: &[Row]) -> String {
